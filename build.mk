@@ -1,0 +1,68 @@
+# build.mk: builds what is not the extension: the agent, unit tests, fuzzers. The extension is the Makefile's.
+#   make -f build.mk [FLAVOUR=release|asan|tsan|fuzz] agent | unit | fuzzers | clean
+# Objects and programs go to build/$(FLAVOUR)/.
+
+FLAVOUR ?= release
+BUILD   := build/$(FLAVOUR)
+PYTHON  ?= python3
+
+PACKAGES := libuv libcurl libpq openssl liblz4 libzstd zlib libmicrohttpd jansson
+WARNINGS := -Wall -Wextra -Werror -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wno-missing-field-initializers
+CPPFLAGS += -I. -I$(BUILD)/generated -D_GNU_SOURCE -DSTREAMHOUSE_VERSION='"$(shell sed -n "s/^default_version = '\(.*\)'/\1/p" streamhouse.control)"' $(shell pkg-config --cflags $(PACKAGES))
+CFLAGS   += -std=gnu17 -g -fno-omit-frame-pointer $(WARNINGS) -MMD -MP
+LDLIBS   += $(shell pkg-config --libs $(PACKAGES)) -lsnappy -lisal -lm -lpthread
+
+CFLAGS_release := -O2
+CFLAGS_asan    := -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined
+CFLAGS_tsan    := -O1 -fsanitize=thread
+CFLAGS_fuzz    := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+ifeq ($(FLAVOUR),fuzz)
+CC := clang
+endif
+CFLAGS  += $(CFLAGS_$(FLAVOUR))
+LDFLAGS += $(CFLAGS_$(FLAVOUR))
+
+SOURCES   := $(filter-out agent/main.c,$(wildcard common/*.c common/*/*.c agent/*.c agent/*/*.c))
+-include agent/kafka/generate.mk
+
+OBJECTS   := $(SOURCES:%.c=$(BUILD)/%.o) $(GENERATED_SOURCES:%.c=%.o)
+ARCHIVE   := $(BUILD)/libagent.a
+AGENT     := $(BUILD)/streamhouse-agent
+UNIT      := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/*_test.c))
+FUZZERS   := $(patsubst %.c,$(BUILD)/%,$(wildcard test/fuzz/*_fuzz.c))
+
+.PHONY: all agent unit fuzzers clean
+.SECONDARY:
+all: agent
+agent: $(AGENT)
+fuzzers: $(FUZZERS)
+
+$(ARCHIVE): $(OBJECTS)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(AGENT): $(BUILD)/agent/main.o $(ARCHIVE)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/test/unit/%_test: $(BUILD)/test/unit/%_test.o $(BUILD)/test/unit/test.o $(ARCHIVE)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/test/fuzz/%_fuzz: $(BUILD)/test/fuzz/%_fuzz.o $(ARCHIVE)
+	$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
+
+$(BUILD)/%.o: %.c $(GENERATED_HEADERS)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
+
+$(BUILD)/generated/%.o: $(BUILD)/generated/%.c $(GENERATED_HEADERS)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
+
+# Runs every unit test program; each prints TAP.
+unit: $(UNIT)
+	@status=0; for program in $(UNIT); do echo "# $$program"; $$program || status=1; done; exit $$status
+
+clean:
+	rm -rf $(BUILD)
+
+-include $(OBJECTS:.o=.d) $(UNIT:%=%.d) $(FUZZERS:%=%.d)

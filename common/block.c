@@ -1,0 +1,39 @@
+/* block.c: reference counts without atomics, since one thread owns every Block. */
+#include "common/block.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+Block *block_new(size_t size)
+{
+    Block *block = size <= SIZE_MAX - sizeof(Block) ? malloc(sizeof(Block) + size) : NULL;
+    if (block) {
+        block->references = 1;
+        block->released = NULL;
+        block->context = NULL;
+        block->size = size;
+    }
+    return block;
+}
+
+Block *block_hold(Block *block)
+{
+    assert(block->references > 0 && block->references < UINT32_MAX);
+    block->references++;
+    return block;
+}
+
+void block_release(Block *block)
+{
+    if (!block) {
+        return;
+    }
+    assert(block->references > 0);
+    if (--block->references > 0) {
+        return;
+    }
+    if (block->released) {
+        block->released(block, block->context);
+    }
+    free(block);
+}

@@ -1,0 +1,22 @@
+/* block.h: reference-counted bytes, used by one thread. A produced frame or a cached piece of an object is one Block. */
+#ifndef STREAMHOUSE_BLOCK_H
+#define STREAMHOUSE_BLOCK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct Block {
+    uint32_t references;
+    void (*released)(struct Block *block, void *context); /* called just before the bytes are freed; may be NULL */
+    void *context;
+    size_t size;
+    uint8_t bytes[];
+} Block;
+
+/* One reference, bytes not initialised; NULL when memory is short. */
+Block *block_new(size_t size);
+Block *block_hold(Block *block);
+/* Drops one reference; NULL is allowed. */
+void block_release(Block *block);
+
+#endif
