@@ -1,0 +1,31 @@
+# Makefile: the extension, by PGXS. `make`, `make install`, `make installcheck` (against PGHOST and PGPORT).
+# The agent and everything else is build.mk's.
+EXTENSION   = streamhouse
+RELEASE    := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" streamhouse.control)
+MODULE_big  = streamhouse
+OBJS        = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+
+# The order in which the parts of the install script are concatenated.
+SQL_PARTS   = schema config topic agent object segment producer offset commit_model commit watch views role
+SQL_FILES   = $(foreach part,$(SQL_PARTS),$(wildcard src/$(part).sql))
+SQL_SCRIPT  = streamhouse--$(RELEASE).sql
+
+DATA_built  = $(SQL_SCRIPT)
+PG_CPPFLAGS = -I$(CURDIR) -I$(CURDIR)/src
+PG_CFLAGS   = -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers \
+              -Wno-declaration-after-statement
+
+REGRESS     = $(filter-out preload_%,$(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql))))
+REGRESS_OPTS = --encoding=UTF8 --no-locale
+ISOLATION   = $(patsubst specs/%.spec,%,$(sort $(wildcard specs/*.spec)))
+ISOLATION_OPTS = --load-extension=streamhouse
+EXTRA_CLEAN = $(SQL_SCRIPT) results output_iso regression.diffs regression.out
+
+PG_CONFIG  ?= pg_config
+PGXS       := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+$(OBJS): $(wildcard src/*.h common/*.h)
+
+$(SQL_SCRIPT): $(SQL_FILES) Makefile streamhouse.control
+	@{ printf '%s\n' '\echo Use "CREATE EXTENSION streamhouse" to load this file. \quit'; cat $(SQL_FILES); } > $@

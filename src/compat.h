@@ -1,0 +1,23 @@
+/* compat.h: what differs between PostgreSQL 14 and 18. The only file that names PG_VERSION_NUM. */
+#ifndef STREAMHOUSE_COMPAT_H
+#define STREAMHOUSE_COMPAT_H
+
+#include "postgres.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "utils/guc.h"
+
+#if PG_VERSION_NUM < 140000 || PG_VERSION_NUM >= 190000
+#error "StreamHouse needs PostgreSQL 14 to 18"
+#endif
+
+#if PG_VERSION_NUM < 150000
+#define MarkGUCPrefixReserved(prefix) EmitWarningsOnPlaceholders(prefix)
+#endif
+
+/* From 15 on, shared memory is asked for in a hook; before, _PG_init asks. */
+#if PG_VERSION_NUM >= 150000
+#define COMPAT_SHMEM_REQUEST_HOOK 1
+#endif
+
+#endif

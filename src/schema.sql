@@ -1,0 +1,244 @@
+-- schema.sql: every table and type of the brain. A partition's log is rows in segment; its lock is its row in
+-- partition. Locks are taken in one order everywhere: partition rows by (topic_id, partition), then the object row.
+
+CREATE SCHEMA streamhouse;
+COMMENT ON SCHEMA streamhouse IS 'StreamHouse''s tables and views. People and agents call the sh_* functions; only those change these tables.';
+
+CREATE TYPE streamhouse.object_state AS ENUM ('intent', 'live', 'deleting', 'gone');
+COMMENT ON TYPE streamhouse.object_state IS 'Life of an object, never back: intent (key registered before its PUT), live (committed), deleting (an agent is to delete its bytes), gone (deleted once; deleted again a day later against a late PUT, then forgotten).';
+
+CREATE TYPE streamhouse.commit_status AS ENUM ('committed', 'duplicate', 'fenced', 'locked', 'invalid', 'unknown');
+COMMENT ON TYPE streamhouse.commit_status IS 'What became of a batch: committed, duplicate (was committed before; same base offset), fenced (lease epoch is not the current one), locked (partition busy, ask again), invalid (sequence or epoch of its producer is wrong), unknown (no such partition).';
+
+CREATE TABLE streamhouse.cluster (
+    singleton bool PRIMARY KEY DEFAULT true CHECK (singleton),
+    cluster_uuid uuid NOT NULL,
+    swept_object_id int8 NOT NULL DEFAULT 0,
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE streamhouse.cluster IS 'One row: who this cluster is.';
+COMMENT ON COLUMN streamhouse.cluster.singleton IS 'Always true, so that there is one row.';
+COMMENT ON COLUMN streamhouse.cluster.cluster_uuid IS 'The cluster id that Kafka clients see, as a uuid.';
+COMMENT ON COLUMN streamhouse.cluster.swept_object_id IS 'Where the reaper''s sweep over live objects stands.';
+COMMENT ON COLUMN streamhouse.cluster.created_at IS 'When the id was made.';
+
+CREATE TABLE streamhouse.config_definition (
+    name text PRIMARY KEY,
+    type text NOT NULL CHECK (type IN ('boolean', 'int', 'long', 'double', 'string', 'list')),
+    default_value text,
+    minimum numeric,
+    maximum numeric,
+    allowed text[],
+    documentation text NOT NULL
+);
+COMMENT ON TABLE streamhouse.config_definition IS 'Every topic config that is known, with type, default and bounds. Validation, sh_describe_configs() and the manual read this table.';
+COMMENT ON COLUMN streamhouse.config_definition.name IS 'Name as Kafka clients know it; our own start with streamhouse.';
+COMMENT ON COLUMN streamhouse.config_definition.type IS 'boolean, int (32 bits), long (64 bits), double, string or list (comma-separated).';
+COMMENT ON COLUMN streamhouse.config_definition.default_value IS 'Value of a topic that does not set it.';
+COMMENT ON COLUMN streamhouse.config_definition.minimum IS 'Smallest number allowed.';
+COMMENT ON COLUMN streamhouse.config_definition.maximum IS 'Largest number allowed.';
+COMMENT ON COLUMN streamhouse.config_definition.allowed IS 'Values allowed, for strings and for each element of a list; null: any.';
+COMMENT ON COLUMN streamhouse.config_definition.documentation IS 'What it does here.';
+
+CREATE TABLE streamhouse.topic (
+    topic_id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    topic_uuid uuid NOT NULL UNIQUE DEFAULT gen_random_uuid(),
+    name text NOT NULL,
+    partitions int NOT NULL CHECK (partitions > 0),
+    config jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(config) = 'object'),
+    created_at timestamptz NOT NULL DEFAULT now(),
+    deleted_at timestamptz
+);
+CREATE UNIQUE INDEX topic_name ON streamhouse.topic (name) WHERE deleted_at IS NULL;
+-- Kafka takes "a.b" and "a_b" for the same metric name, so the second of the two is refused.
+CREATE UNIQUE INDEX topic_folded_name ON streamhouse.topic (translate(name, '.', '_')) WHERE deleted_at IS NULL;
+CREATE INDEX topic_deleted ON streamhouse.topic (topic_id) WHERE deleted_at IS NOT NULL;
+COMMENT ON TABLE streamhouse.topic IS 'Topics. A deleted one keeps its row until the reaper has removed its segments and producers.';
+COMMENT ON COLUMN streamhouse.topic.topic_id IS 'Our id, small, first in every key. Never used again.';
+COMMENT ON COLUMN streamhouse.topic.topic_uuid IS 'Kafka''s topic id (KIP-516).';
+COMMENT ON COLUMN streamhouse.topic.name IS 'Name, unique among topics that are not deleted.';
+COMMENT ON COLUMN streamhouse.topic.partitions IS 'How many partitions, numbered from 0.';
+COMMENT ON COLUMN streamhouse.topic.config IS 'Configs that were set, name to text; the rest have the defaults of config_definition.';
+COMMENT ON COLUMN streamhouse.topic.created_at IS 'When it was created.';
+COMMENT ON COLUMN streamhouse.topic.deleted_at IS 'When it was deleted; null while it exists.';
+
+CREATE TABLE streamhouse.partition (
+    topic_id int NOT NULL,
+    partition int NOT NULL CHECK (partition >= 0),
+    floor_offset int8 NOT NULL DEFAULT 0,
+    log_start_offset int8 NOT NULL DEFAULT 0,
+    PRIMARY KEY (topic_id, partition)
+);
+COMMENT ON TABLE streamhouse.partition IS 'Partitions of topics that are not deleted. The row is the append lock: a commit locks it and does not update it. Next offset = greatest(floor_offset, end_offset of the last segment).';
+COMMENT ON COLUMN streamhouse.partition.topic_id IS 'The topic.';
+COMMENT ON COLUMN streamhouse.partition.partition IS 'Number of the partition, from 0.';
+COMMENT ON COLUMN streamhouse.partition.floor_offset IS 'Least offset the next record may get; raised when the log is emptied or adopted.';
+COMMENT ON COLUMN streamhouse.partition.log_start_offset IS 'First offset that can be read.';
+
+CREATE TABLE streamhouse.partition_epoch (
+    topic_id int NOT NULL,
+    partition int NOT NULL,
+    epoch int NOT NULL,
+    start_offset int8 NOT NULL,
+    PRIMARY KEY (topic_id, partition, epoch)
+);
+COMMENT ON TABLE streamhouse.partition_epoch IS 'Leader epochs and the next offset when each began; one row when a lease moves. Answers OffsetForLeaderEpoch.';
+COMMENT ON COLUMN streamhouse.partition_epoch.topic_id IS 'The topic.';
+COMMENT ON COLUMN streamhouse.partition_epoch.partition IS 'Number of the partition.';
+COMMENT ON COLUMN streamhouse.partition_epoch.epoch IS 'Leader epoch, which only rises.';
+COMMENT ON COLUMN streamhouse.partition_epoch.start_offset IS 'The partition''s next offset when the epoch began.';
+
+CREATE TABLE streamhouse.agent (
+    agent_id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name text NOT NULL UNIQUE,
+    incarnation uuid NOT NULL,
+    kafka_host text NOT NULL,
+    kafka_port int NOT NULL CHECK (kafka_port BETWEEN 1 AND 65535),
+    http_host text,
+    http_port int CHECK (http_port BETWEEN 1 AND 65535),
+    zone text,
+    version text,
+    started_at timestamptz NOT NULL,
+    heartbeat_at timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL,
+    lease_version int8 NOT NULL DEFAULT 1
+) WITH (fillfactor = 50);
+COMMENT ON TABLE streamhouse.agent IS 'Agents that have called sh_agent_heartbeat(). One is alive until expires_at, and for one TTL after a server start.';
+COMMENT ON COLUMN streamhouse.agent.agent_id IS 'Kafka node id; kept when an agent restarts under the same name.';
+COMMENT ON COLUMN streamhouse.agent.name IS 'Name it was started with.';
+COMMENT ON COLUMN streamhouse.agent.incarnation IS 'New at every start of the process; a new one gets new epochs.';
+COMMENT ON COLUMN streamhouse.agent.kafka_host IS 'Host that Kafka clients are told.';
+COMMENT ON COLUMN streamhouse.agent.kafka_port IS 'Port that Kafka clients are told.';
+COMMENT ON COLUMN streamhouse.agent.http_host IS 'Host of its HTTP listener.';
+COMMENT ON COLUMN streamhouse.agent.http_port IS 'Port of its HTTP listener.';
+COMMENT ON COLUMN streamhouse.agent.zone IS 'Availability zone (Kafka: rack).';
+COMMENT ON COLUMN streamhouse.agent.version IS 'Version of the program.';
+COMMENT ON COLUMN streamhouse.agent.started_at IS 'When this incarnation was first seen.';
+COMMENT ON COLUMN streamhouse.agent.heartbeat_at IS 'When it was last seen.';
+COMMENT ON COLUMN streamhouse.agent.expires_at IS 'When it counts as dead unless it is seen again.';
+COMMENT ON COLUMN streamhouse.agent.lease_version IS 'Rises whenever its leases change; a heartbeat that knows the current one gets no lists.';
+
+CREATE TABLE streamhouse.lease (
+    topic_id int NOT NULL,
+    partition int NOT NULL,
+    agent_id int,
+    epoch int NOT NULL,
+    PRIMARY KEY (topic_id, partition)
+);
+CREATE INDEX lease_agent ON streamhouse.lease (agent_id);
+COMMENT ON TABLE streamhouse.lease IS 'Who leads a partition. A row changes only when it moves; whoever moves it locks the partition row first. Every partition has one row.';
+COMMENT ON COLUMN streamhouse.lease.topic_id IS 'The topic.';
+COMMENT ON COLUMN streamhouse.lease.partition IS 'Number of the partition.';
+COMMENT ON COLUMN streamhouse.lease.agent_id IS 'The leader; null when nobody leads.';
+COMMENT ON COLUMN streamhouse.lease.epoch IS 'Leader epoch. A commit under an older one is fenced.';
+
+CREATE TABLE streamhouse.object (
+    object_id int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    key text NOT NULL UNIQUE,
+    state streamhouse.object_state NOT NULL DEFAULT 'intent',
+    bytes int8,
+    agent_id int NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz NOT NULL,
+    emptied_at timestamptz,
+    deleted_at timestamptz,
+    reap_after timestamptz
+);
+CREATE INDEX object_intent ON streamhouse.object (expires_at) WHERE state = 'intent';
+CREATE INDEX object_emptied ON streamhouse.object (emptied_at) WHERE state = 'live' AND emptied_at IS NOT NULL;
+CREATE INDEX object_deleting ON streamhouse.object (reap_after) WHERE state IN ('deleting', 'gone');
+COMMENT ON TABLE streamhouse.object IS 'Objects in the store. A commit locks the row and checks state and expires_at under that lock, so that the reaper and a commit never both win.';
+COMMENT ON COLUMN streamhouse.object.object_id IS 'Our id; the footer of the object carries it.';
+COMMENT ON COLUMN streamhouse.object.key IS 'Key under the store''s prefix; random, never used again.';
+COMMENT ON COLUMN streamhouse.object.state IS 'Where it stands in its life.';
+COMMENT ON COLUMN streamhouse.object.bytes IS 'Size; null before its commit.';
+COMMENT ON COLUMN streamhouse.object.agent_id IS 'Agent that reserved it.';
+COMMENT ON COLUMN streamhouse.object.created_at IS 'When the key was registered.';
+COMMENT ON COLUMN streamhouse.object.expires_at IS 'Last moment at which it may be committed.';
+COMMENT ON COLUMN streamhouse.object.emptied_at IS 'When the reaper first saw it live without a segment; the grace runs from here.';
+COMMENT ON COLUMN streamhouse.object.deleted_at IS 'When its bytes were first reported as deleted.';
+COMMENT ON COLUMN streamhouse.object.reap_after IS 'When sh_reap() hands it out (again), in states deleting and gone.';
+
+CREATE TABLE streamhouse.segment (
+    topic_id int NOT NULL,
+    partition int NOT NULL,
+    base_offset int8 NOT NULL,
+    end_offset int8 NOT NULL,
+    object_id int8 NOT NULL,
+    byte_start int4 NOT NULL,
+    byte_length int4 NOT NULL,
+    batches int4 NOT NULL,
+    leader_epoch int4 NOT NULL,
+    max_timestamp int8 NOT NULL,
+    running_max_timestamp int8 NOT NULL,
+    PRIMARY KEY (topic_id, partition, end_offset),
+    CHECK (end_offset > base_offset)
+);
+CREATE INDEX segment_object ON streamhouse.segment (object_id);
+COMMENT ON TABLE streamhouse.segment IS 'Runs of consecutive offsets of one partition, and where their bytes are.';
+COMMENT ON COLUMN streamhouse.segment.topic_id IS 'The topic.';
+COMMENT ON COLUMN streamhouse.segment.partition IS 'Number of the partition.';
+COMMENT ON COLUMN streamhouse.segment.base_offset IS 'First offset.';
+COMMENT ON COLUMN streamhouse.segment.end_offset IS 'Offset after the last one.';
+COMMENT ON COLUMN streamhouse.segment.object_id IS 'Object with the bytes.';
+COMMENT ON COLUMN streamhouse.segment.byte_start IS 'Where its batches begin in the object.';
+COMMENT ON COLUMN streamhouse.segment.byte_length IS 'How many bytes they take.';
+COMMENT ON COLUMN streamhouse.segment.batches IS 'How many record batches.';
+COMMENT ON COLUMN streamhouse.segment.leader_epoch IS 'Leader epoch of its batches.';
+COMMENT ON COLUMN streamhouse.segment.max_timestamp IS 'Largest record timestamp in it, ms since 1970; -1 when none has one.';
+COMMENT ON COLUMN streamhouse.segment.running_max_timestamp IS 'Largest timestamp in the partition up to its end, so that lookups by time can halve the range.';
+
+CREATE TABLE streamhouse.producer (
+    topic_id int NOT NULL,
+    partition int NOT NULL,
+    producer_id int8 NOT NULL,
+    end_offset int8 NOT NULL,
+    producer_epoch int2 NOT NULL,
+    first_sequences int4[] NOT NULL,
+    last_sequences int4[] NOT NULL,
+    base_offsets int8[] NOT NULL,
+    written_at timestamptz NOT NULL,
+    PRIMARY KEY (topic_id, partition, producer_id, end_offset),
+    CHECK (cardinality(first_sequences) BETWEEN 1 AND 5
+           AND cardinality(last_sequences) = cardinality(first_sequences)
+           AND cardinality(base_offsets) = cardinality(first_sequences))
+);
+COMMENT ON TABLE streamhouse.producer IS 'Idempotent producers'' last five batches per partition. Insert-only: the row with the largest end_offset counts, the reaper prunes the others.';
+COMMENT ON COLUMN streamhouse.producer.topic_id IS 'The topic.';
+COMMENT ON COLUMN streamhouse.producer.partition IS 'Number of the partition.';
+COMMENT ON COLUMN streamhouse.producer.producer_id IS 'Kafka producer id.';
+COMMENT ON COLUMN streamhouse.producer.end_offset IS 'Offset after its last batch.';
+COMMENT ON COLUMN streamhouse.producer.producer_epoch IS 'Kafka producer epoch of the batches in the ring.';
+COMMENT ON COLUMN streamhouse.producer.first_sequences IS 'First sequence of up to five batches, newest first.';
+COMMENT ON COLUMN streamhouse.producer.last_sequences IS 'Last sequence of the same batches.';
+COMMENT ON COLUMN streamhouse.producer.base_offsets IS 'Base offset of the same batches.';
+COMMENT ON COLUMN streamhouse.producer.written_at IS 'When the row was written; old ones expire.';
+
+CREATE SEQUENCE streamhouse.producer_id_seq AS int8 MINVALUE 0 START 0;
+COMMENT ON SEQUENCE streamhouse.producer_id_seq IS 'Producer ids that sh_init_producer() hands out.';
+
+CREATE TABLE streamhouse.commit_answer (
+    object_id int8 NOT NULL,
+    batch int NOT NULL,
+    status streamhouse.commit_status NOT NULL,
+    error_code int2 NOT NULL,
+    base_offset int8 NOT NULL,
+    leader_epoch int4 NOT NULL,
+    log_start_offset int8 NOT NULL,
+    answered_at timestamptz NOT NULL,
+    PRIMARY KEY (object_id, batch)
+);
+COMMENT ON TABLE streamhouse.commit_answer IS 'Final answers of sh_commit_object(), kept an hour and given again when asked again.';
+COMMENT ON COLUMN streamhouse.commit_answer.object_id IS 'The object.';
+COMMENT ON COLUMN streamhouse.commit_answer.batch IS 'Ordinal of the batch in the object.';
+COMMENT ON COLUMN streamhouse.commit_answer.status IS 'What became of it.';
+COMMENT ON COLUMN streamhouse.commit_answer.error_code IS 'Kafka error code, 0 for none.';
+COMMENT ON COLUMN streamhouse.commit_answer.base_offset IS 'Offset of its first record, -1 when it has none.';
+COMMENT ON COLUMN streamhouse.commit_answer.leader_epoch IS 'Leader epoch of the partition.';
+COMMENT ON COLUMN streamhouse.commit_answer.log_start_offset IS 'First readable offset of the partition.';
+COMMENT ON COLUMN streamhouse.commit_answer.answered_at IS 'When it was given first.';
+
+-- pg_dump leaves out an extension's rows unless told otherwise.
+SELECT pg_catalog.pg_extension_config_dump(format('streamhouse.%I', name)::regclass, '')
+FROM unnest('{cluster,topic,topic_topic_id_seq,partition,partition_epoch,agent,agent_agent_id_seq,lease,object,
+              object_object_id_seq,segment,producer,producer_id_seq,commit_answer}'::text[]) AS name;
