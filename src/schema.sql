@@ -239,6 +239,12 @@ COMMENT ON COLUMN streamhouse.commit_answer.log_start_offset IS 'First readable 
 COMMENT ON COLUMN streamhouse.commit_answer.answered_at IS 'When it was given first.';
 
 -- pg_dump leaves out an extension's rows unless told otherwise.
-SELECT pg_catalog.pg_extension_config_dump(format('streamhouse.%I', name)::regclass, '')
-FROM unnest('{cluster,topic,topic_topic_id_seq,partition,partition_epoch,agent,agent_agent_id_seq,lease,object,
-              object_object_id_seq,segment,producer,producer_id_seq,commit_answer}'::text[]) AS name;
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY '{cluster,topic,topic_topic_id_seq,partition,partition_epoch,agent,agent_agent_id_seq,lease,
+                            object,object_object_id_seq,segment,producer,producer_id_seq,commit_answer}'::text[] LOOP
+        PERFORM pg_catalog.pg_extension_config_dump(('streamhouse.' || name)::regclass, '');
+    END LOOP;
+END $$;
