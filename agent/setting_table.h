@@ -1,0 +1,136 @@
+/* setting_table.h: every setting, one row each; included several times with SECTION and SETTING defined (settings.h).
+ *
+ *   SETTING(name, TYPE, default, minimum, maximum, choices, flags, help)
+ *
+ * TYPE       field of struct Settings   written as
+ * TEXT       char *, never NULL         anything
+ * CHOICE     int, index in choices      one of choices, "a|b|c"
+ * BOOL       bool                       yes no on off true false 1 0
+ * COUNT      int                        12
+ * PORT       int                        9092; minimum 0 where the system may choose one
+ * BYTES      int64_t                    512, 64KiB, 8MiB, 1GiB
+ * DURATION   int64_t, in ms             250 (ms), 250ms, 5s, 10min, 1h; the name ends in _ms
+ *
+ * flags      SECRET (never shown), CONNINFO (a libpq string, shown without its secret parts), RELOADABLE (SIGHUP),
+ *            AUTOMATIC ("auto" is allowed; settings_load() resolves it, as the help says; PORT auto stays 0) */
+/* clang-format off */
+SECTION("Agent")
+SETTING(agent_name, TEXT, "auto", 1, 249, "", AUTOMATIC,
+        "Name of this agent, the same after a restart and unlike any other agent's. auto: the host's name and the Kafka port, like host-9092.")
+SETTING(zone, TEXT, "", 0, 249, "", 0,
+        "Availability zone (Kafka's rack), for placing leases near clients. Empty: none.")
+SETTING(worker_threads, COUNT, "4", 1, 128, "", 0,
+        "Threads for file writes, checksums of large batches, compression and decompression.")
+SETTING(drain_timeout_ms, DURATION, "30s", 0, 3600000, "", RELOADABLE,
+        "After SIGTERM, how long accepted requests may take to be finished before the agent exits anyway.")
+SETTING(core_dumps, BOOL, "no", 0, 0, "", 0,
+        "Whether a crash may write a core file. It holds records and passwords.")
+SETTING(log_level, CHOICE, "info", 0, 0, "debug|info|warn|error", RELOADABLE,
+        "The least important lines that are logged.")
+SETTING(log_format, CHOICE, "text", 0, 0, "text|json", RELOADABLE,
+        "How log lines on standard error look: for people or for machines.")
+
+SECTION("Kafka listener")
+SETTING(kafka_host, TEXT, "127.0.0.1", 1, 255, "", 0,
+        "Address Kafka clients connect to. 0.0.0.0 or :: for every interface; there is no authentication yet, so mind the network.")
+SETTING(kafka_port, PORT, "9092", 0, 65535, "", 0,
+        "Port Kafka clients connect to; 0 lets the system choose.")
+SETTING(advertised_host, TEXT, "auto", 1, 255, "", AUTOMATIC,
+        "Host name that clients and other agents are told. auto: kafka_host, or the host's name when that is every interface.")
+SETTING(advertised_port, PORT, "auto", 0, 65535, "", AUTOMATIC,
+        "Port that clients are told. auto: the one listened on.")
+SETTING(connections_max, COUNT, "10000", 1, 1000000, "", RELOADABLE,
+        "Most Kafka connections at a time; a further one is closed at once.")
+SETTING(connection_idle_ms, DURATION, "10min", 1000, 86400000, "", RELOADABLE,
+        "A Kafka connection without a request for this long is closed.")
+SETTING(connection_requests_max, COUNT, "64", 1, 10000, "", RELOADABLE,
+        "Requests of one connection that are worked on at a time; more wait in its socket.")
+SETTING(frame_bytes_max, BYTES, "100MiB", 1024, 1073741824, "", RELOADABLE,
+        "Largest Kafka request; a connection that announces a larger one is closed.")
+SETTING(auto_create_topics, BOOL, "yes", 0, 0, "", RELOADABLE,
+        "Whether a client that asks for an unknown topic gets it created.")
+SETTING(default_partitions, COUNT, "1", 1, 10000, "", RELOADABLE,
+        "Partitions of topics that are created without a number.")
+
+SECTION("HTTP listener")
+SETTING(http_host, TEXT, "127.0.0.1", 1, 255, "", 0,
+        "Address of /health, /live, /ready and /metrics.")
+SETTING(http_port, PORT, "8080", 0, 65535, "", 0,
+        "Port of the HTTP listener; 0 lets the system choose.")
+SETTING(http_connections_max, COUNT, "128", 1, 10000, "", 0,
+        "Most HTTP connections at a time.")
+SETTING(http_idle_ms, DURATION, "30s", 1000, 3600000, "", 0,
+        "An HTTP connection without traffic for this long is closed (whole seconds).")
+
+SECTION("PostgreSQL")
+SETTING(database, TEXT, "", 0, 4096, "", CONNINFO,
+        "libpq connection string, like host=db dbname=streamhouse user=agent or postgresql://agent@db/streamhouse. What it leaves out comes from PGHOST, PGPORT, PGUSER, PGDATABASE and ~/.pgpass, which is the place for a password.")
+SETTING(database_timeout_ms, DURATION, "30s", 1000, 600000, "", RELOADABLE,
+        "An answer of PostgreSQL that takes longer closes the connection; a commit is then asked for again.")
+SETTING(database_retry_ms, DURATION, "5s", 10, 600000, "", RELOADABLE,
+        "Longest pause between two attempts to connect to PostgreSQL.")
+SETTING(heartbeat_ms, DURATION, "1s", 50, 60000, "", RELOADABLE,
+        "How often the agent renews its leases.")
+SETTING(lease_ttl_ms, DURATION, "10s", 500, 600000, "", RELOADABLE,
+        "An agent not heard of for this long loses its leases to the others. At least three heartbeats.")
+
+SECTION("Object store")
+SETTING(store, TEXT, "file:///var/lib/streamhouse", 1, 2048, "", 0,
+        "Where records are kept: file:///folder or s3://bucket/prefix.")
+SETTING(s3_endpoint, TEXT, "", 0, 2048, "", 0,
+        "URL of an S3-compatible server, like http://127.0.0.1:9000. Empty: Amazon's, for the region.")
+SETTING(s3_region, TEXT, "auto", 1, 64, "", AUTOMATIC,
+        "Region of the bucket. auto: AWS_REGION, AWS_DEFAULT_REGION, the profile's, or us-east-1.")
+SETTING(s3_path_style, CHOICE, "auto", 0, 0, "auto|yes|no", 0,
+        "Whether the bucket is part of the path instead of the host's name. auto: yes when s3_endpoint is set.")
+SETTING(s3_checksum, CHOICE, "auto", 0, 0, "auto|crc32c|md5|none", 0,
+        "Checksum sent with an object for the server to verify. auto: crc32c to Amazon, md5 to other servers.")
+SETTING(s3_credentials, CHOICE, "auto", 0, 0, "auto|environment|profile|web-identity|container|instance|anonymous", 0,
+        "Where S3 credentials come from. auto: the first of environment (AWS_ACCESS_KEY_ID …), web identity, profile file, container, instance metadata that has some.")
+SETTING(s3_profile, TEXT, "", 0, 255, "", 0,
+        "Profile in the AWS credentials file. Empty: AWS_PROFILE, or default.")
+SETTING(put_parallel, COUNT, "8", 1, 1024, "", RELOADABLE,
+        "Objects that are written at a time.")
+SETTING(put_timeout_ms, DURATION, "30s", 100, 600000, "", RELOADABLE,
+        "How long writing one object may take, retries included, before its producers get a retriable error.")
+SETTING(get_parallel, COUNT, "16", 1, 1024, "", RELOADABLE,
+        "Ranges of objects that are read at a time.")
+SETTING(get_timeout_ms, DURATION, "30s", 100, 600000, "", RELOADABLE,
+        "How long reading one range may take, retries included.")
+SETTING(intent_pool, COUNT, "32", 1, 10000, "", RELOADABLE,
+        "Object keys registered ahead of their use.")
+SETTING(intent_ttl_ms, DURATION, "1h", 60000, 86400000, "", RELOADABLE,
+        "How long a registered key may be committed; afterwards its object is deleted. More than ten times put_timeout_ms.")
+SETTING(reap_interval_ms, DURATION, "60s", 100, 86400000, "", RELOADABLE,
+        "How often objects that nothing refers to are looked for.")
+SETTING(reap_objects_max, COUNT, "1000", 1, 100000, "", RELOADABLE,
+        "Objects deleted in one such round.")
+
+SECTION("Write path")
+SETTING(linger_ms, DURATION, "auto", 0, 60000, "", RELOADABLE | AUTOMATIC,
+        "Longest time a batch waits for company before its object is written. auto: 5ms in a folder, 100ms on S3.")
+SETTING(idle_flush_ms, DURATION, "auto", 0, 60000, "", RELOADABLE | AUTOMATIC,
+        "An object is written early when no batch arrived for this long. auto: 1ms in a folder, 20ms on S3.")
+SETTING(flush_bytes, BYTES, "8MiB", 1024, 1073741824, "", RELOADABLE,
+        "An object is written when it has this many bytes.")
+SETTING(produce_bytes_max, BYTES, "256MiB", 1048576, 1099511627776, "", RELOADABLE,
+        "Memory for records that are not yet durable; beyond it, producers' sockets are not read. At least frame_bytes_max.")
+SETTING(validate_compressed, BOOL, "no", 0, 0, "", RELOADABLE,
+        "Whether compressed batches are decompressed to check every record, and not only their checksum and header.")
+
+SECTION("Read path")
+SETTING(fetch_bytes_max, BYTES, "55MiB", 1024, 1073741824, "", RELOADABLE,
+        "Most bytes of one Fetch reply, whatever the client asks for.")
+SETTING(fetch_wait_ms, DURATION, "60s", 0, 3600000, "", RELOADABLE,
+        "Longest time a Fetch waits for new records, whatever the client asks for.")
+SETTING(tail_bytes_max, BYTES, "64MiB", 0, 1099511627776, "", RELOADABLE,
+        "Memory for the latest records, which consumers of the tail are served from.")
+SETTING(cache_bytes_max, BYTES, "64MiB", 0, 1099511627776, "", RELOADABLE,
+        "Memory for blocks of objects that were read.")
+SETTING(cache_block_bytes, BYTES, "1MiB", 65536, 67108864, "", 0,
+        "Size of such a block, and the least that is read from the store.")
+SETTING(read_ahead_bytes, BYTES, "4MiB", 0, 1073741824, "", RELOADABLE,
+        "How far ahead of a consumer that reads old records the store is read.")
+SETTING(cold_bytes_max, BYTES, "64MiB", 1048576, 1099511627776, "", RELOADABLE,
+        "Memory for reads from the store that are under way; more reads wait their turn.")
+/* clang-format on */
