@@ -220,23 +220,25 @@ COMMENT ON SEQUENCE streamhouse.producer_id_seq IS 'Producer ids that sh_init_pr
 CREATE TABLE streamhouse.commit_answer (
     object_id int8 NOT NULL,
     batch int NOT NULL,
-    status streamhouse.commit_status NOT NULL,
-    error_code int2 NOT NULL,
-    base_offset int8 NOT NULL,
-    leader_epoch int4 NOT NULL,
-    log_start_offset int8 NOT NULL,
+    batches int4[] NOT NULL,
+    statuses streamhouse.commit_status[] NOT NULL,
+    error_codes int2[] NOT NULL,
+    base_offsets int8[] NOT NULL,
     answered_at timestamptz NOT NULL,
-    PRIMARY KEY (object_id, batch)
+    PRIMARY KEY (object_id, batch),
+    CHECK (cardinality(batches) > 0
+           AND cardinality(statuses) = cardinality(batches)
+           AND cardinality(error_codes) = cardinality(batches)
+           AND cardinality(base_offsets) = cardinality(batches))
 );
-COMMENT ON TABLE streamhouse.commit_answer IS 'Final answers of sh_commit_object(), kept an hour and given again when asked again.';
+COMMENT ON TABLE streamhouse.commit_answer IS 'Final answers of sh_commit_object(), kept an hour and given again when asked again. One row per call, with the batches that got their final answer in it.';
 COMMENT ON COLUMN streamhouse.commit_answer.object_id IS 'The object.';
-COMMENT ON COLUMN streamhouse.commit_answer.batch IS 'Ordinal of the batch in the object.';
-COMMENT ON COLUMN streamhouse.commit_answer.status IS 'What became of it.';
-COMMENT ON COLUMN streamhouse.commit_answer.error_code IS 'Kafka error code, 0 for none.';
-COMMENT ON COLUMN streamhouse.commit_answer.base_offset IS 'Offset of its first record, -1 when it has none.';
-COMMENT ON COLUMN streamhouse.commit_answer.leader_epoch IS 'Leader epoch of the partition.';
-COMMENT ON COLUMN streamhouse.commit_answer.log_start_offset IS 'First readable offset of the partition.';
-COMMENT ON COLUMN streamhouse.commit_answer.answered_at IS 'When it was given first.';
+COMMENT ON COLUMN streamhouse.commit_answer.batch IS 'Smallest ordinal in batches.';
+COMMENT ON COLUMN streamhouse.commit_answer.batches IS 'Ordinals of the batches in the object, in the order in which they were asked for.';
+COMMENT ON COLUMN streamhouse.commit_answer.statuses IS 'What became of them.';
+COMMENT ON COLUMN streamhouse.commit_answer.error_codes IS 'Kafka error codes, 0 for none.';
+COMMENT ON COLUMN streamhouse.commit_answer.base_offsets IS 'Offsets of their first records, -1 for none.';
+COMMENT ON COLUMN streamhouse.commit_answer.answered_at IS 'When the answers were given first.';
 
 -- pg_dump leaves out an extension's rows unless told otherwise.
 DO $$

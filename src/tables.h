@@ -1,0 +1,75 @@
+/* tables.h: the numbers of the columns that C code reads and writes, as schema.sql declares them. The regression test
+ * "commit" compares them with the catalog's. */
+#ifndef STREAMHOUSE_TABLES_H
+#define STREAMHOUSE_TABLES_H
+
+enum {
+    Anum_partition_topic_id = 1,
+    Anum_partition_partition,
+    Anum_partition_floor_offset,
+    Anum_partition_log_start_offset,
+    Natts_partition = Anum_partition_log_start_offset
+};
+
+enum {
+    Anum_lease_topic_id = 1,
+    Anum_lease_partition,
+    Anum_lease_agent_id,
+    Anum_lease_epoch,
+    Natts_lease = Anum_lease_epoch
+};
+
+enum {
+    Anum_object_object_id = 1,
+    Anum_object_key,
+    Anum_object_state,
+    Anum_object_bytes,
+    Anum_object_agent_id,
+    Anum_object_created_at,
+    Anum_object_expires_at,
+    Anum_object_emptied_at,
+    Anum_object_deleted_at,
+    Anum_object_reap_after,
+    Natts_object = Anum_object_reap_after
+};
+
+enum {
+    Anum_segment_topic_id = 1,
+    Anum_segment_partition,
+    Anum_segment_base_offset,
+    Anum_segment_end_offset,
+    Anum_segment_object_id,
+    Anum_segment_byte_start,
+    Anum_segment_byte_length,
+    Anum_segment_batches,
+    Anum_segment_leader_epoch,
+    Anum_segment_max_timestamp,
+    Anum_segment_running_max_timestamp,
+    Natts_segment = Anum_segment_running_max_timestamp
+};
+
+enum {
+    Anum_producer_topic_id = 1,
+    Anum_producer_partition,
+    Anum_producer_producer_id,
+    Anum_producer_end_offset,
+    Anum_producer_producer_epoch,
+    Anum_producer_first_sequences,
+    Anum_producer_last_sequences,
+    Anum_producer_base_offsets,
+    Anum_producer_written_at,
+    Natts_producer = Anum_producer_written_at
+};
+
+enum {
+    Anum_commit_answer_object_id = 1,
+    Anum_commit_answer_batch,
+    Anum_commit_answer_batches,
+    Anum_commit_answer_statuses,
+    Anum_commit_answer_error_codes,
+    Anum_commit_answer_base_offsets,
+    Anum_commit_answer_answered_at,
+    Natts_commit_answer = Anum_commit_answer_answered_at
+};
+
+#endif
