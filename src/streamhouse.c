@@ -1,14 +1,102 @@
-/* streamhouse.c: the library's start. Settings are rows of one table; each part of the brain registers itself. */
+/* streamhouse.c: the library's start, and the brain's settings. A setting is one row of a table; SQL reads it with
+ * streamhouse.setting(). */
 #include "compat.h"
 
+#include <limits.h>
+
 #include "fmgr.h"
+#include "utils/builtins.h"
+
+#include "setting.h"
+#include "watch.h"
 
 PG_MODULE_MAGIC;
 
 void _PG_init(void);
 
+enum { MINUTE_S = 60, HOUR_S = 60 * MINUTE_S, DAY_S = 24 * HOUR_S };
+
+int setting_object_grace_s;
+int setting_intent_ttl_s;
+int setting_reap_retry_s;
+int setting_redelete_after_s;
+int setting_reap_rows_max;
+int setting_answer_ttl_s;
+int setting_producer_ttl_s;
+int setting_lease_moves_max;
+int setting_watch_ring_size;
+
+typedef struct Setting {
+    const char *name;
+    int *value;
+    int default_value;
+    int minimum;
+    int maximum;
+    GucContext context;
+    int flags;
+    const char *help;
+} Setting;
+
+static const Setting settings[] = {
+    { "streamhouse.object_grace", &setting_object_grace_s, 7 * DAY_S, 0, INT_MAX, PGC_SUSET, GUC_UNIT_S,
+      "How long an object without any segment is kept; longer than the oldest backup that may be restored." },
+    { "streamhouse.intent_ttl", &setting_intent_ttl_s, HOUR_S, 1, 30 * DAY_S, PGC_SUSET, GUC_UNIT_S,
+      "How long a reserved key may be committed when the agent names no time; far longer than a PUT takes." },
+    { "streamhouse.reap_retry", &setting_reap_retry_s, 10 * MINUTE_S, 0, DAY_S, PGC_SUSET, GUC_UNIT_S,
+      "After how long sh_reap() hands out an object again that nobody reported as deleted." },
+    { "streamhouse.redelete_after", &setting_redelete_after_s, DAY_S, 0, 30 * DAY_S, PGC_SUSET, GUC_UNIT_S,
+      "After how long a deleted key is deleted once more, against a PUT that arrived late." },
+    { "streamhouse.reap_rows_max", &setting_reap_rows_max, 10000, 1, 1000000, PGC_SUSET, 0,
+      "How many rows of each table one sh_reap() removes or looks at, at most." },
+    { "streamhouse.answer_ttl", &setting_answer_ttl_s, HOUR_S, 1, 30 * DAY_S, PGC_SUSET, GUC_UNIT_S,
+      "How long the answers of a commit can be asked for again." },
+    { "streamhouse.producer_ttl", &setting_producer_ttl_s, DAY_S, 1, 365 * DAY_S, PGC_SUSET, GUC_UNIT_S,
+      "How long an idle idempotent producer is remembered (Kafka: producer.id.expiration.ms)." },
+    { "streamhouse.lease_moves_max", &setting_lease_moves_max, 64, 1, 1000000, PGC_SUSET, 0,
+      "How many partitions one heartbeat takes from a live agent, at most, to even out the load." },
+    { "streamhouse.watch_ring_size", &setting_watch_ring_size, 65536, 64, 16777216, PGC_POSTMASTER, 0,
+      "How many appends to partitions sh_watch() can look back on; 16 bytes of shared memory each." },
+};
+
+/* A setting of the postmaster can be defined only while it starts; without preload nobody reads it. */
+static bool
+setting_applies(const Setting *setting)
+{
+    return setting->context != PGC_POSTMASTER || process_shared_preload_libraries_in_progress;
+}
+
+static void
+settings_define(void)
+{
+    for (size_t i = 0; i < lengthof(settings); i++) {
+        const Setting *setting = &settings[i];
+
+        *setting->value = setting->default_value;
+        if (setting_applies(setting))
+            DefineCustomIntVariable(setting->name, setting->help, NULL, setting->value, setting->default_value,
+                                    setting->minimum, setting->maximum, setting->context, setting->flags, NULL,
+                                    NULL, NULL);
+    }
+    MarkGUCPrefixReserved("streamhouse");
+}
+
 void
 _PG_init(void)
 {
-    MarkGUCPrefixReserved("streamhouse");
+    settings_define();
+    watch_init();
+}
+
+PG_FUNCTION_INFO_V1(streamhouse_setting);
+
+/* The value of a setting in its own unit: seconds or rows. Calling it loads the library, which defines them all. */
+Datum
+streamhouse_setting(PG_FUNCTION_ARGS)
+{
+    char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+
+    for (size_t i = 0; i < lengthof(settings); i++)
+        if (strcmp(settings[i].name, name) == 0)
+            PG_RETURN_INT32(*settings[i].value);
+    ereport(ERROR, errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("setting \"%s\" does not exist", name));
 }

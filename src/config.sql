@@ -1,0 +1,139 @@
+-- config.sql: the one table of topic configs, and what reads it: validation, description, a topic's effective value.
+-- Types, bounds and defaults are those of Apache Kafka 4; the documentation says what each does here.
+
+INSERT INTO streamhouse.config_definition (name, type, default_value, minimum, maximum, allowed, documentation) VALUES
+('cleanup.policy', 'list', 'delete', NULL, NULL, '{delete,compact}',
+ 'What becomes of old records: delete removes them by age or size, compact keeps the last record of each key; both may be given.'),
+('compression.gzip.level', 'int', '-1', -1, 9, NULL,
+ 'Level for gzip where compression.type makes us compress; -1 is the codec''s own default. 0 is refused.'),
+('compression.lz4.level', 'int', '9', 1, 17, NULL,
+ 'Level for lz4 where compression.type makes us compress.'),
+('compression.type', 'string', 'producer', NULL, NULL, '{uncompressed,zstd,lz4,snappy,gzip,producer}',
+ 'Codec that stored batches have; producer keeps what each producer chose.'),
+('compression.zstd.level', 'int', '3', -131072, 22, NULL,
+ 'Level for zstd where compression.type makes us compress.'),
+('delete.retention.ms', 'long', '86400000', 0, NULL, NULL,
+ 'How long a compacted topic keeps a tombstone (a key with a null value), so that readers from the start see it.'),
+('file.delete.delay.ms', 'long', '60000', 0, NULL, NULL,
+ 'Kept for compatibility: objects are removed after the setting streamhouse.object_grace.'),
+('flush.messages', 'long', '9223372036854775807', 1, NULL, NULL,
+ 'Kept for compatibility: every acknowledged record is durable already.'),
+('flush.ms', 'long', '9223372036854775807', 0, NULL, NULL,
+ 'Kept for compatibility: every acknowledged record is durable already.'),
+('follower.replication.throttled.replicas', 'list', '', NULL, NULL, NULL,
+ 'Kept for compatibility: there are no replicas to throttle.'),
+('index.interval.bytes', 'int', '4096', 0, NULL, NULL,
+ 'Kept for compatibility: segments are indexed in PostgreSQL.'),
+('leader.replication.throttled.replicas', 'list', '', NULL, NULL, NULL,
+ 'Kept for compatibility: there are no replicas to throttle.'),
+('local.retention.bytes', 'long', '-2', -2, NULL, NULL,
+ 'Kept for compatibility: all of a log is in the object store.'),
+('local.retention.ms', 'long', '-2', -2, NULL, NULL,
+ 'Kept for compatibility: all of a log is in the object store.'),
+('max.compaction.lag.ms', 'long', '9223372036854775807', 1, NULL, NULL,
+ 'A record of a compacted topic is compacted at the latest this long after it was written.'),
+('max.message.bytes', 'int', '1048588', 0, NULL, NULL,
+ 'Largest record batch that is taken, compressed, with its header.'),
+('message.timestamp.after.max.ms', 'long', '3600000', 0, NULL, NULL,
+ 'How far a record''s timestamp may be ahead of our clock, with message.timestamp.type CreateTime.'),
+('message.timestamp.before.max.ms', 'long', '9223372036854775807', 0, NULL, NULL,
+ 'How far a record''s timestamp may be behind our clock, with message.timestamp.type CreateTime.'),
+('message.timestamp.type', 'string', 'CreateTime', NULL, NULL, '{CreateTime,LogAppendTime}',
+ 'Whether a record keeps its producer''s timestamp or gets the time at which it was appended.'),
+('min.cleanable.dirty.ratio', 'double', '0.5', 0, 1, NULL,
+ 'Share of a compacted log that must be uncompacted before it is compacted again.'),
+('min.compaction.lag.ms', 'long', '0', 0, NULL, NULL,
+ 'A record of a compacted topic stays at least this long.'),
+('min.insync.replicas', 'int', '1', 1, NULL, NULL,
+ 'Kept for compatibility: acks=1 and acks=all both mean durable in the object store and PostgreSQL.'),
+('preallocate', 'boolean', 'false', NULL, NULL, NULL,
+ 'Kept for compatibility: there are no log files.'),
+('remote.log.copy.disable', 'boolean', 'false', NULL, NULL, NULL,
+ 'Kept for compatibility: all of a log is in the object store.'),
+('remote.log.delete.on.disable', 'boolean', 'false', NULL, NULL, NULL,
+ 'Kept for compatibility: all of a log is in the object store.'),
+('remote.storage.enable', 'boolean', 'false', NULL, NULL, NULL,
+ 'Kept for compatibility: all of a log is in the object store.'),
+('retention.bytes', 'long', '-1', NULL, NULL, NULL,
+ 'Largest size of a partition before its oldest records are removed, with cleanup.policy delete; -1 is no limit.'),
+('retention.ms', 'long', '604800000', -1, NULL, NULL,
+ 'How long records are kept, with cleanup.policy delete; -1 is for ever.'),
+('segment.bytes', 'int', '1073741824', 1048576, NULL, NULL,
+ 'Kept for compatibility: agents choose the sizes of objects.'),
+('segment.index.bytes', 'int', '10485760', 4, NULL, NULL,
+ 'Kept for compatibility: segments are indexed in PostgreSQL.'),
+('segment.jitter.ms', 'long', '0', 0, NULL, NULL,
+ 'Kept for compatibility: agents choose the sizes of objects.'),
+('segment.ms', 'long', '604800000', 1, NULL, NULL,
+ 'Kept for compatibility: agents choose the sizes of objects.'),
+('unclean.leader.election.enable', 'boolean', 'false', NULL, NULL, NULL,
+ 'Kept for compatibility: a new leader always has every acknowledged record.'),
+('streamhouse.write.path', 'string', 'auto', NULL, NULL, '{auto,inline,object}',
+ 'Where a batch is written first: inline (into PostgreSQL), object (into the store), or auto (by size and age).');
+
+-- A number's text as Java reads it: digits with a sign, no blanks, no fraction for int and long.
+CREATE FUNCTION streamhouse.config_number(type text, value text) RETURNS numeric
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN type IN ('int', 'long') AND value ~ '^[+-]?[0-9]{1,30}$' THEN value::numeric
+                WHEN type = 'double' AND value ~ '^[+-]?([0-9]{1,30}(\.[0-9]{0,30})?|\.[0-9]{1,30})([eE][+-]?[0-9]{1,2})?$' THEN value::numeric
+           END
+$$;
+COMMENT ON FUNCTION streamhouse.config_number IS 'The number that a config''s text stands for; null when it stands for none.';
+
+-- What is wrong with a value, in words that complete "must be …"; null when it is right.
+CREATE FUNCTION streamhouse.config_complaint(definition streamhouse.config_definition, value text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE definition.type
+        WHEN 'boolean' THEN CASE WHEN lower(value) NOT IN ('true', 'false') THEN 'true or false' END
+        WHEN 'string' THEN CASE WHEN value <> ALL (definition.allowed) THEN 'one of ' || array_to_string(definition.allowed, ', ') END
+        WHEN 'list' THEN CASE WHEN definition.allowed IS NOT NULL
+                               AND NOT regexp_split_to_array(btrim(value), '\s*,\s*') <@ definition.allowed
+                              THEN 'a list of ' || array_to_string(definition.allowed, ', ') END
+        ELSE CASE WHEN n.number IS NULL OR n.number < b.minimum OR n.number > b.maximum OR (definition.name = 'compression.gzip.level' AND n.number = 0)
+                  THEN format('%s from %s to %s', CASE definition.type WHEN 'double' THEN 'a number' ELSE 'a whole number' END, b.minimum, b.maximum)
+                       || CASE definition.name WHEN 'compression.gzip.level' THEN ', except 0' ELSE '' END END
+    END
+    FROM (SELECT streamhouse.config_number(definition.type, value) AS number) AS n,
+         (SELECT coalesce(definition.minimum, CASE definition.type WHEN 'int' THEN -2147483648 ELSE -9223372036854775808 END) AS minimum,
+                 coalesce(definition.maximum, CASE definition.type WHEN 'int' THEN 2147483647 ELSE 9223372036854775807 END) AS maximum) AS b
+$$;
+COMMENT ON FUNCTION streamhouse.config_complaint IS 'What a config''s value must be, when it is not that; null when the value is right.';
+
+CREATE FUNCTION streamhouse.config_check(config jsonb) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    setting record;
+    definition streamhouse.config_definition;
+    complaint text;
+BEGIN
+    IF jsonb_typeof(config) IS DISTINCT FROM 'object' THEN
+        RAISE EXCEPTION USING ERRCODE = 'SH040', MESSAGE = 'a topic''s config must be a JSON object',
+            HINT = 'For example {"retention.ms": "86400000"}.';
+    END IF;
+    FOR setting IN SELECT key, value, jsonb_typeof(config -> key) AS json_type FROM jsonb_each_text(config) LOOP
+        SELECT * INTO definition FROM streamhouse.config_definition AS d WHERE d.name = setting.key;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION USING ERRCODE = 'SH040', MESSAGE = format('unknown topic config "%s"', setting.key),
+                HINT = 'Known are ' || (SELECT string_agg(d.name, ', ' ORDER BY d.name) FROM streamhouse.config_definition AS d) || '.';
+        END IF;
+        complaint := CASE WHEN setting.json_type IN ('object', 'array') THEN 'a string, a number or a boolean'
+                          ELSE streamhouse.config_complaint(definition, setting.value) END;
+        IF complaint IS NOT NULL THEN
+            RAISE EXCEPTION USING ERRCODE = 'SH040',
+                MESSAGE = format('invalid value "%s" for topic config "%s"', setting.value, setting.key),
+                HINT = 'It must be ' || complaint || '.';
+        END IF;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION streamhouse.config_check IS 'Raises SH040 unless every name is a known topic config and every value is in its bounds; null values pass.';
+
+-- Values are kept as text, as Kafka gives them back.
+CREATE FUNCTION streamhouse.config_as_text(config jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(jsonb_object_agg(key, to_jsonb(value)), '{}') FROM jsonb_each_text(config) WHERE value IS NOT NULL
+$$;
+COMMENT ON FUNCTION streamhouse.config_as_text IS 'A config with every value as text and without nulls.';

@@ -1,0 +1,538 @@
+/*
+ * watch.c: tells waiting readers which partitions moved.
+ *
+ * With shared_preload_libraries, a ring in shared memory holds the last appends as (topic, partition, end offset), each
+ * with a sequence number: the reader's cursor. A transaction gathers notes in its own memory and copies them into the
+ * ring once it has committed: its rows are visible by then, and its partition locks are still held, so that one
+ * partition's notes are in order. The ring never grows, so that publishing cannot fail: an error in a commit callback
+ * would restart the server. Readers that fall behind by more than the ring are told to read everything again. Waiting
+ * is a condition variable: register, look again, sleep.
+ *
+ * Sequence numbers start at the server's start time in microseconds, so that a cursor from an earlier life of the
+ * server is older than the ring and is seen as such (no server appends a million times a second over its whole life).
+ *
+ * Without the ring, and on a standby, where nobody commits, each backend remembers every partition's end and compares.
+ *
+ * sh_watch() commits before it waits: a snapshot held for the length of a long poll would hold back vacuum.
+ */
+#include "compat.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "nodes/parsenodes.h"
+#include "pgstat.h"
+#include "port/atomics.h"
+#include "storage/condition_variable.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "storage/shmem.h"
+#include "utils/array.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "setting.h"
+#include "watch.h"
+
+enum {
+    READ_ENTRIES_MAX = 8192, /* entries one sh_watch() takes from the ring */
+    POLL_MS = 100,           /* between two polls, without a ring */
+    POLL_REST = 4,           /* a slow poll rests this many times its own length */
+    PENDING_FIRST = 16,
+};
+
+#define TOPIC_EVERYTHING (-1) /* in place of a topic id: history was lost, read everything again */
+
+typedef struct WatchEntry {
+    int64 end_offset;
+    int32 topic_id;
+    int32 partition;
+} WatchEntry;
+
+/* What a call of sh_watch() found. */
+typedef struct WatchNews {
+    int64 cursor;
+    int count;
+    bool lost;
+    WatchEntry *entries;
+} WatchNews;
+
+/* ---- The ring ---- */
+
+typedef struct WatchRing {
+    LWLock *lock;          /* guards entries and head */
+    ConditionVariable moved;
+    int64 origin;          /* sequence number of this life's first entry */
+    int64 size;
+    pg_atomic_uint64 head; /* sequence number of the next entry */
+    WatchEntry entries[FLEXIBLE_ARRAY_MEMBER];
+} WatchRing;
+
+static WatchRing *ring = NULL;
+
+#define RING_NAME "streamhouse_watch"
+
+static shmem_startup_hook_type shmem_startup_next = NULL;
+#ifdef COMPAT_SHMEM_REQUEST_HOOK
+static shmem_request_hook_type shmem_request_next = NULL;
+#endif
+
+static Size
+ring_bytes(void)
+{
+    return add_size(offsetof(WatchRing, entries), mul_size(setting_watch_ring_size, sizeof(WatchEntry)));
+}
+
+static void
+ring_request(void)
+{
+#ifdef COMPAT_SHMEM_REQUEST_HOOK
+    if (shmem_request_next)
+        shmem_request_next();
+#endif
+    RequestAddinShmemSpace(ring_bytes());
+    RequestNamedLWLockTranche(RING_NAME, 1);
+}
+
+static void
+ring_initialise(WatchRing *fresh)
+{
+    fresh->lock = &GetNamedLWLockTranche(RING_NAME)->lock;
+    ConditionVariableInit(&fresh->moved);
+    fresh->origin = GetCurrentTimestamp();
+    fresh->size = setting_watch_ring_size;
+    pg_atomic_init_u64(&fresh->head, fresh->origin);
+}
+
+static void
+ring_startup(void)
+{
+    bool found;
+
+    if (shmem_startup_next)
+        shmem_startup_next();
+    LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+    ring = ShmemInitStruct(RING_NAME, ring_bytes(), &found);
+    if (!found)
+        ring_initialise(ring);
+    LWLockRelease(AddinShmemInitLock);
+}
+
+static int64
+ring_head(void)
+{
+    return (int64)pg_atomic_read_u64(&ring->head);
+}
+
+/* Called after commit: must not fail. */
+static void
+ring_publish(const WatchEntry *entries, int count)
+{
+    int64 head;
+
+    LWLockAcquire(ring->lock, LW_EXCLUSIVE);
+    head = ring_head();
+    for (int i = 0; i < count; i++)
+        ring->entries[(head + i) % ring->size] = entries[i];
+    pg_atomic_write_u64(&ring->head, head + count);
+    LWLockRelease(ring->lock);
+    ConditionVariableBroadcast(&ring->moved);
+}
+
+/* Copies what came after news->cursor, as much as fits, and moves the cursor behind it. */
+static void
+ring_read(WatchNews *news)
+{
+    int64 head;
+
+    LWLockAcquire(ring->lock, LW_SHARED);
+    head = ring_head();
+    news->lost = news->cursor < ring->origin || news->cursor > head || head - news->cursor > ring->size;
+    if (news->lost) {
+        news->cursor = head;
+    } else {
+        news->count = Min(head - news->cursor, READ_ENTRIES_MAX);
+        for (int i = 0; i < news->count; i++)
+            news->entries[i] = ring->entries[(news->cursor + i) % ring->size];
+        news->cursor += news->count;
+    }
+    LWLockRelease(ring->lock);
+}
+
+static long
+left_ms(TimestampTz deadline)
+{
+    return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+}
+
+static void
+ring_wait(WatchNews *news, TimestampTz deadline)
+{
+    if (news->cursor == 0)
+        news->cursor = ring_head();
+    news->entries = palloc(sizeof(WatchEntry) * READ_ENTRIES_MAX);
+    ConditionVariablePrepareToSleep(&ring->moved);
+    while (news->cursor == ring_head()) {
+        long timeout_ms = left_ms(deadline);
+
+        if (timeout_ms <= 0)
+            break;
+        ConditionVariableTimedSleep(&ring->moved, timeout_ms, PG_WAIT_EXTENSION);
+    }
+    ConditionVariableCancelSleep();
+    ring_read(news);
+}
+
+/* ---- Notes of the current transaction, in the order of their nesting levels ---- */
+
+typedef struct WatchPending {
+    WatchEntry *entries;
+    int *levels; /* of each entry: the subtransaction depth whose abort forgets it */
+    int count;
+    int capacity;
+} WatchPending;
+
+static WatchPending pending;
+
+static void
+pending_grow(void)
+{
+    int capacity = pending.capacity == 0 ? PENDING_FIRST : pending.capacity * 2;
+    MemoryContext context = TopTransactionContext;
+
+    if (pending.capacity == 0) {
+        pending.entries = MemoryContextAlloc(context, sizeof(WatchEntry) * capacity);
+        pending.levels = MemoryContextAlloc(context, sizeof(int) * capacity);
+    } else {
+        pending.entries = repalloc_huge(pending.entries, sizeof(WatchEntry) * capacity);
+        pending.levels = repalloc_huge(pending.levels, sizeof(int) * capacity);
+    }
+    pending.capacity = capacity;
+}
+
+void
+watch_note(int32 topic_id, int32 partition, int64 end_offset)
+{
+    if (ring == NULL)
+        return;
+    if (pending.count == pending.capacity)
+        pending_grow();
+    pending.entries[pending.count] =
+        (WatchEntry){ .topic_id = topic_id, .partition = partition, .end_offset = end_offset };
+    pending.levels[pending.count] = GetCurrentTransactionNestLevel();
+    pending.count++;
+}
+
+/* The memory goes with the transaction. */
+static void
+pending_forget(void)
+{
+    pending = (WatchPending){ 0 };
+}
+
+static void
+transaction_ended(XactEvent event, void *argument)
+{
+    switch (event) {
+    case XACT_EVENT_COMMIT:
+        if (pending.count > 0)
+            ring_publish(pending.entries, pending.count);
+        pending_forget();
+        break;
+    case XACT_EVENT_ABORT:
+        pending_forget();
+        break;
+    case XACT_EVENT_PRE_PREPARE:
+        /* COMMIT PREPARED runs in another transaction, often in another backend: nobody would be woken. */
+        if (pending.count > 0)
+            ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                    errmsg("cannot PREPARE a transaction that has appended to a topic"));
+        break;
+    default:
+        break;
+    }
+}
+
+static void
+subtransaction_ended(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *argument)
+{
+    int level = GetCurrentTransactionNestLevel();
+    int kept = pending.count;
+
+    while (kept > 0 && pending.levels[kept - 1] >= level)
+        kept--;
+    if (event == SUBXACT_EVENT_ABORT_SUB)
+        pending.count = kept;
+    else if (event == SUBXACT_EVENT_COMMIT_SUB)
+        for (int i = kept; i < pending.count; i++)
+            pending.levels[i] = level - 1;
+}
+
+void
+watch_init(void)
+{
+    if (!process_shared_preload_libraries_in_progress)
+        return;
+#ifdef COMPAT_SHMEM_REQUEST_HOOK
+    shmem_request_next = shmem_request_hook;
+    shmem_request_hook = ring_request;
+#else
+    ring_request();
+#endif
+    shmem_startup_next = shmem_startup_hook;
+    shmem_startup_hook = ring_startup;
+    RegisterXactCallback(transaction_ended, NULL);
+    RegisterSubXactCallback(subtransaction_ended, NULL);
+}
+
+/* ---- Polling: every partition's end as this backend last saw it, in the order of topic and partition ---- */
+
+static WatchEntry *seen = NULL;
+static int seen_count = 0;
+static int64 seen_cursor = 0; /* 0: nothing seen yet */
+
+static int
+entry_compare(const void *left, const void *right)
+{
+    const WatchEntry *a = left;
+    const WatchEntry *b = right;
+
+    if (a->topic_id != b->topic_id)
+        return a->topic_id < b->topic_id ? -1 : 1;
+    if (a->partition != b->partition)
+        return a->partition < b->partition ? -1 : 1;
+    return a->end_offset < b->end_offset ? -1 : a->end_offset > b->end_offset;
+}
+
+static bool
+same_partition(const WatchEntry *a, const WatchEntry *b)
+{
+    return a->topic_id == b->topic_id && a->partition == b->partition;
+}
+
+/* All partitions' ends, in TopMemoryContext. */
+static WatchEntry *
+poll_partitions(int *count)
+{
+    WatchEntry *ends;
+
+    PushActiveSnapshot(GetTransactionSnapshot());
+    if (SPI_execute("SELECT topic_id, partition, end_offset FROM streamhouse.watch_poll()", true, 0) != SPI_OK_SELECT)
+        elog(ERROR, "streamhouse.watch_poll() failed");
+    *count = (int)SPI_processed;
+    ends = MemoryContextAllocHuge(TopMemoryContext, sizeof(WatchEntry) * (SPI_processed + 1));
+    for (int i = 0; i < *count; i++) {
+        HeapTuple row = SPI_tuptable->vals[i];
+        bool isnull;
+
+        ends[i].topic_id = DatumGetInt32(SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &isnull));
+        ends[i].partition = DatumGetInt32(SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &isnull));
+        ends[i].end_offset = DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 3, &isnull));
+    }
+    SPI_freetuptable(SPI_tuptable);
+    PopActiveSnapshot();
+    return ends;
+}
+
+/* Both lists are sorted: finds the entries of ends that are new or farther than in seen. */
+static void
+poll_compare(const WatchEntry *ends, int count, WatchNews *news)
+{
+    int old = 0;
+
+    news->count = 0;
+    for (int i = 0; i < count && news->count < READ_ENTRIES_MAX; i++) {
+        while (old < seen_count && !same_partition(&seen[old], &ends[i]) && entry_compare(&seen[old], &ends[i]) < 0)
+            old++;
+        if (old == seen_count || !same_partition(&seen[old], &ends[i]) || seen[old].end_offset < ends[i].end_offset)
+            news->entries[news->count++] = ends[i];
+    }
+}
+
+static void
+poll_remember(WatchEntry *ends, int count, int64 cursor)
+{
+    if (seen)
+        pfree(seen);
+    seen = ends;
+    seen_count = count;
+    seen_cursor = cursor;
+}
+
+/* Ends the transaction, and with it every snapshot. */
+static void
+release_snapshots(void)
+{
+    SPI_commit();
+    SPI_start_transaction();
+    InvalidateCatalogSnapshot();
+}
+
+/* True when something moved. More than fits means that everything is to be read again. */
+static bool
+poll_once(WatchNews *news)
+{
+    int count;
+    WatchEntry *ends = poll_partitions(&count);
+
+    poll_compare(ends, count, news);
+    news->lost = news->count == READ_ENTRIES_MAX;
+    if (news->count > 0)
+        news->cursor++;
+    poll_remember(ends, count, news->cursor);
+    release_snapshots();
+    return news->count > 0;
+}
+
+/* The first look of this backend, or one for a cursor that is not its own. */
+static void
+poll_begin(WatchNews *news)
+{
+    int count;
+    WatchEntry *ends = poll_partitions(&count);
+
+    news->lost = news->cursor != 0;
+    news->cursor = Max(GetCurrentTimestamp(), seen_cursor + 1);
+    poll_remember(ends, count, news->cursor);
+    release_snapshots();
+}
+
+static void
+poll_rest(long timeout_ms)
+{
+    (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout_ms, PG_WAIT_EXTENSION);
+    ResetLatch(MyLatch);
+    CHECK_FOR_INTERRUPTS();
+}
+
+static void
+poll_wait(WatchNews *news, TimestampTz deadline)
+{
+    long rest_ms = POLL_MS;
+
+    news->entries = palloc(sizeof(WatchEntry) * READ_ENTRIES_MAX);
+    if (news->cursor == 0 || news->cursor != seen_cursor)
+        poll_begin(news);
+    while (!news->lost) {
+        TimestampTz began = GetCurrentTimestamp();
+
+        if (poll_once(news) || left_ms(deadline) <= 0)
+            break;
+        rest_ms = Max(POLL_MS, POLL_REST * TimestampDifferenceMilliseconds(began, GetCurrentTimestamp()));
+        poll_rest(Min(rest_ms, left_ms(deadline)));
+    }
+}
+
+/* ---- The procedure ---- */
+
+/* Keeps the last end of each partition; sorts. */
+static void
+news_condense(WatchNews *news)
+{
+    int kept = 0;
+
+    qsort(news->entries, news->count, sizeof(WatchEntry), entry_compare);
+    for (int i = 0; i < news->count; i++) {
+        if (kept > 0 && same_partition(&news->entries[kept - 1], &news->entries[i]))
+            kept--;
+        news->entries[kept++] = news->entries[i];
+    }
+    news->count = kept;
+}
+
+static Datum
+int4_array(Datum *values, int count)
+{
+    return PointerGetDatum(construct_array(values, count, INT4OID, sizeof(int32), true, TYPALIGN_INT));
+}
+
+static Datum
+int8_array(Datum *values, int count)
+{
+    return PointerGetDatum(construct_array(values, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+/* The procedure's INOUT parameters: cursor, topic_ids, partitions, end_offsets; arrays null when nothing moved. */
+static Datum
+news_row(const WatchNews *news, TupleDesc descriptor)
+{
+    Datum *topic_ids = palloc(sizeof(Datum) * (news->count + 1));
+    Datum *partitions = palloc(sizeof(Datum) * (news->count + 1));
+    Datum *end_offsets = palloc(sizeof(Datum) * (news->count + 1));
+    bool nothing = news->count == 0;
+    bool nulls[4] = { false, nothing, nothing, nothing };
+    Datum values[4] = { Int64GetDatum(news->cursor) };
+
+    for (int i = 0; i < news->count; i++) {
+        topic_ids[i] = Int32GetDatum(news->entries[i].topic_id);
+        partitions[i] = Int32GetDatum(news->entries[i].partition);
+        end_offsets[i] = Int64GetDatum(news->entries[i].end_offset);
+    }
+    if (!nothing) {
+        values[1] = int4_array(topic_ids, news->count);
+        values[2] = int4_array(partitions, news->count);
+        values[3] = int8_array(end_offsets, news->count);
+    }
+    return HeapTupleGetDatum(heap_form_tuple(descriptor, values, nulls));
+}
+
+static void
+watch_wait(WatchNews *news, TimestampTz deadline)
+{
+    bool shared = ring != NULL && !RecoveryInProgress();
+
+    if (shared)
+        ring_wait(news, deadline);
+    else
+        poll_wait(news, deadline);
+    if (news->lost) {
+        news->entries[0] =
+            (WatchEntry){ .topic_id = TOPIC_EVERYTHING, .partition = TOPIC_EVERYTHING, .end_offset = -1 };
+        news->count = 1;
+    }
+    news_condense(news);
+}
+
+static bool
+call_is_atomic(FunctionCallInfo fcinfo)
+{
+    return !(fcinfo->context && IsA(fcinfo->context, CallContext)) ||
+           castNode(CallContext, fcinfo->context)->atomic;
+}
+
+PG_FUNCTION_INFO_V1(sh_watch);
+
+Datum
+sh_watch(PG_FUNCTION_ARGS)
+{
+    TupleDesc descriptor;
+    WatchNews news = { 0 };
+    TimestampTz deadline;
+    MemoryContext caller = CurrentMemoryContext;
+
+    if (PG_ARGISNULL(1) || PG_GETARG_INT32(1) < 0)
+        ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("timeout_ms must be 0 or more"));
+    if (call_is_atomic(fcinfo))
+        ereport(ERROR, errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+                errmsg("sh_watch cannot run in a transaction block or in a function"),
+                errdetail("It would hold a snapshot, and so hold back vacuum, for as long as it waits."),
+                errhint("CALL it by itself."));
+    if (get_call_result_type(fcinfo, NULL, &descriptor) != TYPEFUNC_COMPOSITE)
+        elog(ERROR, "sh_watch must have INOUT parameters");
+    descriptor = BlessTupleDesc(descriptor);
+    news.cursor = PG_ARGISNULL(0) ? 0 : PG_GETARG_INT64(0);
+    deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PG_GETARG_INT32(1));
+
+    SPI_connect_ext(SPI_OPT_NONATOMIC);
+    release_snapshots();
+    MemoryContextSwitchTo(caller);
+    watch_wait(&news, deadline);
+    SPI_finish();
+    MemoryContextSwitchTo(caller);
+    PG_RETURN_DATUM(news_row(&news, descriptor));
+}
