@@ -31,11 +31,12 @@ AGENT     := $(BUILD)/streamhouse-agent
 UNIT      := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/*_test.c))
 FUZZERS   := $(patsubst %.c,$(BUILD)/%,$(wildcard test/fuzz/*_fuzz.c))
 
-.PHONY: all agent unit fuzzers clean
+.PHONY: all agent unit unit-programs fuzzers clean
 .SECONDARY:
 all: agent
 agent: $(AGENT)
 fuzzers: $(FUZZERS)
+unit-programs: $(UNIT)
 
 $(ARCHIVE): $(OBJECTS)
 	@rm -f $@
