@@ -160,11 +160,13 @@ def consume(kafka, count, total):
 
 
 def records_there(kafka, count):
-    """How many records the topic holds; None when it does not exist or has another number of partitions."""
+    """How many records the topic holds; None when it does not exist, -1 when it has another number of partitions."""
     metadata = AdminClient({"bootstrap.servers": kafka}).list_topics(timeout=30)
     topic = metadata.topics.get(TOPIC)
-    if topic is None or topic.error is not None or len(topic.partitions) != count:
-        return None if topic is None else 0
+    if topic is None:
+        return None
+    if len(topic.partitions) != count:
+        return -1
     consumer = open_consumer(kafka)
     marks = [consumer.get_watermark_offsets(TopicPartition(TOPIC, number), timeout=30) for number in range(count)]
     consumer.close()
@@ -186,9 +188,10 @@ def make_topic(kafka, count, exists):
 def fill(kafka, count, records, expected, there):
     """Brings the topic to what is expected; returns (records read, produce seconds or None, consume seconds)."""
     if there:
-        found, seconds = consume(kafka, count, there)
-        if digest(found) == expected:
-            return found, None, seconds
+        if there > 0:
+            found, seconds = consume(kafka, count, there)
+            if digest(found) == expected:
+                return found, None, seconds
         print("  the topic is not the package index as it is now: it is made anew")
     if there != 0:
         make_topic(kafka, count, exists=there is not None)
