@@ -48,6 +48,7 @@ typedef struct BatchHeader {
 
 /* Kafka's error codes, those that a batch can earn. */
 typedef enum BatchErrorCode {
+    BATCH_UNKNOWN = -1, /* UNKNOWN_SERVER_ERROR: memory was short */
     BATCH_OK = 0,
     BATCH_CORRUPT = 2,             /* CORRUPT_MESSAGE: retriable, the bytes were damaged on their way */
     BATCH_TOO_LARGE = 10,          /* MESSAGE_TOO_LARGE: producers split the batch */

@@ -57,7 +57,8 @@ typedef struct ObjectWriter {
     size_t batch_count;
     size_t batch_capacity;
     size_t body_size;
-    Writer index; /* footer and trailer */
+    size_t partition_count; /* after sealing */
+    Writer index;           /* footer and trailer */
     uint8_t header[OBJECT_HEADER_SIZE];
     uint32_t checksum; /* after sealing: the trailer's */
     bool sealed;
@@ -72,7 +73,7 @@ void object_writer_reset(ObjectWriter *writer);
  * STATUS_INVALID when the slice is not as long as the header says. */
 MUST_CHECK Status object_writer_add(ObjectWriter *writer, const ObjectBatch *batch);
 
-/* What the object's size would be if it were sealed now. */
+/* The object's size: exact once sealed, before that an upper bound. */
 size_t object_writer_size(const ObjectWriter *writer);
 
 /* Sorts the batches, gives them ordinals and places, makes header, footer and trailer. The id may be known

@@ -107,11 +107,16 @@ void record_builder_add(RecordBuilder *builder, const RecordInput *record);
 /* Adds a record at base offset + delta, which must be beyond the last one: what compaction keeps. */
 void record_builder_add_at(RecordBuilder *builder, int32_t offset_delta, const RecordInput *record);
 
+/* Makes the batch take offsets up to base offset + delta although its last records are gone: what compaction
+ * leaves, down to a batch without any record. */
+void record_builder_extend(RecordBuilder *builder, int32_t last_offset_delta);
+
 /* Bytes of the records so far, not compressed. */
 size_t record_builder_size(const RecordBuilder *builder);
 
 /* Appends the batch, checksum included, to the writer's own bytes, and empties the builder for the next
- * batch. */
+ * batch. A batch without
+ * any offset is STATUS_INVALID. */
 MUST_CHECK Status record_builder_finish(RecordBuilder *builder, Writer *out);
 
 #endif
