@@ -1,8 +1,9 @@
-/* codec.h: Kafka messages to and from plain structs. The schema text (agent/kafka/schema/) becomes structs and constant
- * field tables ("kafka_messages.h", generated); one walker here decodes, encodes and fills in defaults for all of them.
+/* codec.h: Kafka messages to and from plain structs. The schema text (agent/kafka/schema/) becomes structs
+ * and constant field tables ("kafka_messages.h", generated); one walker here decodes, encodes and fills in
+ * defaults for all of them.
  *
- * How generated structs look. A message of an API is Kafka<Api>Request or Kafka<Api>Response; a struct inside it carries
- * the message's name in front. From
+ * How generated structs look. A message of an API is Kafka<Api>Request or Kafka<Api>Response; a struct inside
+ * it carries the message's name in front. From
  *
  *     api 1 Fetch ...
  *     request
@@ -18,18 +19,19 @@
  * comes (first what is shared, then the innermost struct first)
  *
  *     typedef struct KafkaFetchRequestPartition { int64_t fetch_offset; } KafkaFetchRequestPartition;
- *     typedef struct KafkaFetchRequestPartitionArray { KafkaFetchRequestPartition *items; int32_t count; } ...;
- *     typedef struct KafkaFetchRequestTopic { Slice topic; KafkaUuid topic_id; KafkaFetchRequestPartitionArray partitions; } ...;
- *     typedef struct KafkaFetchRequest { int32_t max_wait_ms; int32_t session_epoch; Slice cluster_id;
- *                                        KafkaFetchRequestTopicArray topics; } KafkaFetchRequest;
- *     extern const KafkaStruct KAFKA_FETCH_REQUEST_TOPIC, KAFKA_FETCH_REQUEST_PARTITION;
- *     extern const KafkaMessage KAFKA_FETCH_REQUEST;
+ *     typedef struct KafkaFetchRequestPartitionArray { KafkaFetchRequestPartition *items; int32_t count; }
+ * ...; typedef struct KafkaFetchRequestTopic { Slice topic; KafkaUuid topic_id;
+ * KafkaFetchRequestPartitionArray partitions; } ...; typedef struct KafkaFetchRequest { int32_t max_wait_ms;
+ * int32_t session_epoch; Slice cluster_id; KafkaFetchRequestTopicArray topics; } KafkaFetchRequest; extern
+ * const KafkaStruct KAFKA_FETCH_REQUEST_TOPIC, KAFKA_FETCH_REQUEST_PARTITION; extern const KafkaMessage
+ * KAFKA_FETCH_REQUEST;
  *
- * Types: bool, int8_t, int16_t, uint16_t, int32_t, int64_t, double; string and bytes are Slice (data NULL = null); uuid is
- * KafkaUuid; an array is { items, count }, count -1 = null; a struct is embedded, a nullable struct is a pointer (NULL =
- * null). Record batches are one Slice in a request (KafkaProduceRequestPartition.records) and a KafkaRecords in a response
- * (KafkaFetchResponsePartition.records), whose slices the writer refers to and does not copy. Field names are Kafka's own
- * in snake_case.
+ * Types: bool, int8_t, int16_t, uint16_t, int32_t, int64_t, double; string and bytes are Slice (data NULL =
+ * null); uuid is KafkaUuid; an array is { items, count }, count -1 = null; a struct is embedded, a nullable
+ * struct is a pointer (NULL = null). Record batches are one Slice in a request
+ * (KafkaProduceRequestPartition.records) and a KafkaRecords in a response
+ * (KafkaFetchResponsePartition.records), whose slices the writer refers to and does not copy. Field names are
+ * Kafka's own in snake_case.
  *
  * A handler reads a request and answers like this:
  *
@@ -39,11 +41,12 @@
  *
  *     KafkaFetchResponse response;
  *     kafka_defaults(&KAFKA_FETCH_RESPONSE.root, &response);
- *     response.responses.items = kafka_items_new(arena, &KAFKA_FETCH_RESPONSE_TOPIC, count);   (each with its defaults)
- *     response.responses.count = count;
- *     status = kafka_encode(&KAFKA_FETCH_RESPONSE, version, &response, &out);
+ *     response.responses.items = kafka_items_new(arena, &KAFKA_FETCH_RESPONSE_TOPIC, count);   (each with its
+ * defaults) response.responses.count = count; status = kafka_encode(&KAFKA_FETCH_RESPONSE, version,
+ * &response, &out);
  *
- * Decoded strings and bytes are views of the input. A field that the version does not have gets its default. */
+ * Decoded strings and bytes are views of the input. A field that the version does not have gets its default.
+ */
 #ifndef STREAMHOUSE_KAFKA_CODEC_H
 #define STREAMHOUSE_KAFKA_CODEC_H
 
@@ -124,13 +127,13 @@ typedef struct KafkaField {
     uint32_t offset;              /* in the C struct */
     KafkaVersions versions;
     KafkaVersions nullable;
-    int16_t tag;        /* -1: not tagged */
-    uint8_t type;       /* KafkaType, of the items when array */
+    int16_t tag;  /* -1: not tagged */
+    uint8_t type; /* KafkaType, of the items when array */
     bool array;
-    bool indirect;      /* a struct held by pointer */
-    bool ignorable;     /* a value may be dropped silently where the version has no such field */
-    bool plain;         /* a two-byte length even in flexible versions */
-    bool default_null;  /* string, bytes, array, pointer: null rather than empty */
+    bool indirect;     /* a struct held by pointer */
+    bool ignorable;    /* a value may be dropped silently where the version has no such field */
+    bool plain;        /* a two-byte length even in flexible versions */
+    bool default_null; /* string, bytes, array, pointer: null rather than empty */
 } KafkaField;
 
 struct KafkaStruct {
@@ -138,7 +141,6 @@ struct KafkaStruct {
     const KafkaField *fields;
     uint16_t field_count;
     uint16_t tagged_count; /* tagged ones come last, by rising tag */
-    bool zero_defaults;    /* all-zero memory is the default value */
     uint32_t size;         /* of the C struct */
 };
 
@@ -148,18 +150,30 @@ typedef struct KafkaMessage {
     int16_t flexible_from;  /* first version with compact lengths and tags; INT16_MAX = none */
 } KafkaMessage;
 
-/* Reads one message of that version. out is filled completely; what is variable in size is allocated from the arena, or
- * is a view of the input. Bytes may be left in the reader; the caller decides about those. Fails with STATUS_CORRUPT
- * (truncated, impossible length or count, null where it may not be, tags out of order), STATUS_LIMIT (arena full) or
- * STATUS_INVALID (a version outside message->versions), and says where. */
-MUST_CHECK Status kafka_decode(const KafkaMessage *message, int16_t version, Reader *in, Arena *arena, void *out);
+/* A row of the API table; message.h looks them up. */
+typedef struct KafkaApi {
+    int16_t key;
+    const char *name; /* as Kafka spells it: "Fetch" */
+    const KafkaMessage *request;
+    const KafkaMessage *response;
+    KafkaVersions offered; /* what a server of today advertises; request->versions may start earlier */
+} KafkaApi;
 
-/* Appends the message in that version. Records are referred to, everything else is copied. Fails with STATUS_INVALID when
- * the value cannot be said in that version (null where it may not be, a non-default value of a field that the version
- * lacks and that may not be dropped) and STATUS_LIMIT when memory is short; what was appended so far is then of no use. */
+/* Reads one message of that version. out is filled completely; what is variable in size is allocated from the
+ * arena, or is a view of the input. Bytes may be left in the reader; the caller decides about those. Fails
+ * with STATUS_CORRUPT (truncated, impossible length or count, null where it may not be, tags out of order),
+ * STATUS_LIMIT (arena full) or STATUS_INVALID (a version outside message->versions), and says where. */
+MUST_CHECK Status kafka_decode(const KafkaMessage *message, int16_t version, Reader *in, Arena *arena,
+                               void *out);
+
+/* Appends the message in that version. Records are referred to, everything else is copied. Fails with
+ * STATUS_INVALID when the value cannot be said in that version (null where it may not be, a non-default value
+ * of a field that the version lacks and that may not be dropped) and STATUS_LIMIT when memory is short; what
+ * was appended so far is then of no use. */
 MUST_CHECK Status kafka_encode(const KafkaMessage *message, int16_t version, const void *value, Writer *out);
 
-/* Sets every field of one struct to its default; value may be uninitialised memory. For a message pass &message->root. */
+/* Sets every field of one struct to its default; value may be uninitialised memory. For a message pass
+ * &message->root. */
 void kafka_defaults(const KafkaStruct *structure, void *value);
 
 /* count structs set to their defaults, NULL when the arena is full. count 0 gives a non-NULL pointer. */
