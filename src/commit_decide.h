@@ -70,6 +70,7 @@ typedef struct CommitBatch {
     CommitAnswer answer;
     bool repeated;            /* the answer was given by an earlier call and is not written again */
     CommitProducer *producer; /* NULL when the batch names none */
+    struct CommitPartition *partition;
 } CommitBatch;
 
 typedef struct CommitSegment {

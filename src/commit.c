@@ -1,0 +1,170 @@
+/* commit.c: sh_commit_object(): offsets for an object's batches, in one transaction that is flushed and replicated.
+ *
+ * First every partition row that is free is locked, in (topic, partition) order, then the object's row. Then, with a
+ * snapshot newer than the locks, leases, offsets, producers and answers given before are read (commit_read.c), the
+ * batches decided in plain C (commit_decide.c), and rows inserted (commit_write.c). The locks are held to the
+ * transaction's end, so offsets become visible in order. commit_model.sql says the same in SQL; a test holds both equal. */
+#include "compat.h"
+
+#include "access/transam.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "commit_call.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "result_rows.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "watch.h"
+
+PG_FUNCTION_INFO_V1(sh_commit_object);
+
+/* A commit of this transaction has been made; it must be flushed and, with synchronous standbys, replicated. */
+static bool must_be_durable = false;
+
+static void raise_synchronous_commit(void)
+{
+    if (synchronous_commit < SYNCHRONOUS_COMMIT_ON) {
+        (void)set_config_option("synchronous_commit", "on", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0,
+                                false);
+    }
+}
+
+/* The setting is raised again at the very end: a function's SET clause or a later SET LOCAL may have put it back. */
+static void commit_transaction_event(XactEvent event, void *argument)
+{
+    if (!must_be_durable) {
+        return;
+    }
+    switch (event) {
+    case XACT_EVENT_PRE_COMMIT:
+        raise_synchronous_commit();
+        break;
+    case XACT_EVENT_PRE_PREPARE:
+        ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                errmsg("a transaction that called sh_commit_object() cannot be prepared"),
+                errhint("Use COMMIT: partitions stay locked until then."));
+        break;
+    default:
+        must_be_durable = false;
+    }
+}
+
+static void require_durable_commit(void)
+{
+    static bool registered = false;
+    if (!registered) {
+        RegisterXactCallback(commit_transaction_event, NULL);
+        registered = true;
+    }
+    must_be_durable = true;
+    raise_synchronous_commit();
+    ForceSyncCommit();
+    (void)GetTopTransactionId();
+}
+
+static void check_transaction(void)
+{
+    PreventCommandIfReadOnly("sh_commit_object()");
+    PreventCommandDuringRecovery("sh_commit_object()");
+    if (XactIsoLevel != XACT_READ_COMMITTED) {
+        ereport(ERROR, errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+                errmsg("sh_commit_object() needs a READ COMMITTED transaction"),
+                errhint("An older snapshot cannot see what was committed before a partition's lock was had."));
+    }
+}
+
+/* Locks under one snapshot, reads under a newer one. */
+static bool commit_lock(CommitCall *call)
+{
+    CommandCounterIncrement();
+    PushActiveSnapshot(GetLatestSnapshot());
+    commit_lock_partitions(call);
+    bool is_intent = commit_lock_object(call);
+    PopActiveSnapshot();
+    return is_intent;
+}
+
+static void partition_answer_absent(CommitPartition *partition)
+{
+    for (int i = 0; i < partition->batch_count; i++) {
+        partition->batches[i]->answer =
+            (CommitAnswer){ partition->absent,
+                            partition->absent == COMMIT_UNKNOWN ? COMMIT_ERROR_UNKNOWN_TOPIC_OR_PARTITION
+                                                                : COMMIT_ERROR_NONE,
+                            -1 };
+    }
+}
+
+static void commit_decide(CommitCall *call)
+{
+    for (int i = 0; i < call->partition_count; i++) {
+        CommitPartition *partition = &call->partitions[i];
+        if (partition->absent) {
+            partition_answer_absent(partition);
+            continue;
+        }
+        commit_decide_partition(partition, call->agent_id);
+        if (partition->segment_count > 0) {
+            watch_note(partition->topic_id, partition->partition, partition->next_offset);
+        }
+    }
+}
+
+static void commit_decide_and_write(CommitCall *call, bool is_intent)
+{
+    PushActiveSnapshot(GetLatestSnapshot());
+    commit_read(call);
+    commit_decide(call);
+    commit_write(call, is_intent);
+    PopActiveSnapshot();
+    CommandCounterIncrement();
+}
+
+/* A batch that was taken, now or before, has the epoch it was sent under; any other learns the current one. */
+static int32 batch_leader_epoch(const CommitBatch *batch)
+{
+    bool is_taken = batch->answer.status == COMMIT_COMMITTED || batch->answer.status == COMMIT_DUPLICATE;
+    return is_taken ? batch->row.lease_epoch : batch->partition->lease_epoch;
+}
+
+static void commit_answer_rows(const CommitCall *call, FunctionCallInfo fcinfo)
+{
+    ResultRows rows = result_rows_open(fcinfo);
+    Oid statuses[COMMIT_STATUSES];
+    for (CommitStatus status = COMMIT_COMMITTED; status < COMMIT_STATUSES; status++) {
+        statuses[status] = commit_status_value(status);
+    }
+    for (int i = 0; i < call->batch_count; i++) {
+        const CommitBatch *batch = &call->batches[i];
+        bool is_absent = batch->partition->absent != COMMIT_UNDECIDED;
+        Datum values[] = { Int32GetDatum(batch->row.batch),
+                           ObjectIdGetDatum(statuses[batch->answer.status]),
+                           Int16GetDatum(batch->answer.error_code),
+                           Int64GetDatum(batch->answer.base_offset),
+                           Int32GetDatum(is_absent ? -1 : batch_leader_epoch(batch)),
+                           Int64GetDatum(is_absent ? -1 : batch->partition->log_start_offset) };
+        result_rows_put(&rows, values, NULL);
+    }
+}
+
+Datum sh_commit_object(PG_FUNCTION_ARGS)
+{
+    MemoryContext work =
+        AllocSetContextCreate(CurrentMemoryContext, "StreamHouse commit", ALLOCSET_DEFAULT_SIZES);
+    MemoryContext before = MemoryContextSwitchTo(work);
+    CommitCall call = { .agent_id = PG_GETARG_INT32(0),
+                        .object_id = PG_GETARG_INT64(1),
+                        .object_bytes = PG_GETARG_INT64(2) };
+    bytea *packed = PG_GETARG_BYTEA_PP(3);
+    check_transaction();
+    commit_call_parse(&call, (const uint8 *)VARDATA_ANY(packed), VARSIZE_ANY_EXHDR(packed));
+    require_durable_commit();
+    bool is_intent = commit_lock(&call);
+    commit_decide_and_write(&call, is_intent);
+    commit_answer_rows(&call, fcinfo);
+    MemoryContextSwitchTo(before);
+    MemoryContextDelete(work);
+    return (Datum)0;
+}

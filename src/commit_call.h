@@ -1,0 +1,53 @@
+/* commit_call.h: one call of sh_commit_object(): its batches in the caller's order, grouped by partition and by producer. */
+#ifndef STREAMHOUSE_COMMIT_CALL_H
+#define STREAMHOUSE_COMMIT_CALL_H
+
+#include "postgres.h"
+
+#include "commit_decide.h"
+
+/* Batches of one call: 8 MiB of packed rows. An object with more is committed in several calls. */
+enum { COMMIT_BATCHES_MAX = 131072 };
+StaticAssertDecl(COMMIT_BATCHES_MAX <= PG_INT32_MAX / COMMIT_ROW_SIZE, "packed rows fit a bytea");
+
+typedef struct CommitCall {
+    int32 agent_id;
+    int64 object_id;
+    int64 object_bytes;
+    int batch_count;
+    int partition_count;
+    int producer_count;
+    CommitBatch *batches;       /* in the caller's order */
+    CommitBatch **by_ordinal;   /* sorted by ordinal in the object */
+    CommitPartition *partitions; /* sorted by topic and partition: the order of locking */
+    CommitProducer *producers;  /* sorted by topic, partition and producer id */
+} CommitCall;
+
+/* Reads the packed rows into *call, whose ids and size are set. Whatever is not a row of this object is an ERROR. */
+extern void commit_call_parse(CommitCall *call, const uint8 *rows, size_t size);
+
+/* The batch with an ordinal; NULL when the call doesn't have it. */
+extern CommitBatch *commit_call_find(const CommitCall *call, int32 ordinal);
+
+/* commit_read.c: what the tables say. */
+
+/* Locks the partition rows, in order, that are free; the others become locked or unknown. */
+extern void commit_lock_partitions(CommitCall *call);
+
+/* Locks the object's row and checks that this agent may commit it: else ERROR SH056. A row that somebody else has
+ * locked makes every partition of the call locked. True when the object is an intent still. */
+extern bool commit_lock_object(CommitCall *call);
+
+/* With a snapshot newer than the locks: answers given before, leases, offsets, producers. */
+extern void commit_read(CommitCall *call);
+
+/* commit_write.c: what the call changes. */
+extern void commit_write(CommitCall *call, bool is_intent);
+
+/* The enum values of the tables, as they are numbered in this database. */
+extern Oid commit_status_type(void);
+extern Oid commit_status_value(CommitStatus status);
+extern CommitStatus commit_status_from(Oid value);
+extern Oid object_state_value(const char *label);
+
+#endif

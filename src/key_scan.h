@@ -1,0 +1,70 @@
+/* key_scan.h: looks rows up by the leading columns of a primary key, again and again, without planner and executor.
+ * Open, then for every key: set, seek, maybe next; close. */
+#ifndef STREAMHOUSE_KEY_SCAN_H
+#define STREAMHOUSE_KEY_SCAN_H
+
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/relscan.h"
+#include "access/skey.h"
+#include "access/tableam.h"
+#include "executor/tuptable.h"
+
+enum { KEY_SCAN_KEYS_MAX = 4 };
+
+/* What is compared: the first key_count columns of the index, each with one btree strategy. */
+typedef struct KeyScanSpec {
+    const char *table; /* in schema streamhouse */
+    const char *index;
+    int key_count;
+    struct {
+        StrategyNumber strategy;
+        RegProcedure compare;
+    } keys[KEY_SCAN_KEYS_MAX];
+} KeyScanSpec;
+
+typedef struct KeyScan {
+    Relation table;
+    Relation index;
+    IndexScanDesc scan;
+    TupleTableSlot *slot; /* the row found */
+    int key_count;
+    ScanKeyData keys[KEY_SCAN_KEYS_MAX];
+} KeyScan;
+
+/* A table of schema streamhouse by its name; an index is found like its table. */
+extern Oid streamhouse_relation(const char *name);
+
+/* Takes the lock and keeps it to the transaction's end. Sees what the active snapshot sees. */
+extern void key_scan_open(KeyScan *scan, const KeyScanSpec *spec, LOCKMODE lock);
+extern void key_scan_close(KeyScan *scan);
+
+static inline void key_scan_set(KeyScan *scan, int key, Datum value)
+{
+    scan->keys[key].sk_argument = value;
+}
+
+/* Starts over with the keys as they are set; false when no row matches. */
+extern bool key_scan_seek(KeyScan *scan, ScanDirection direction);
+extern bool key_scan_next(KeyScan *scan, ScanDirection direction);
+
+/* Locks the row found as FOR UPDATE SKIP LOCKED does; the slot then has its latest version.
+ * TM_Ok, TM_WouldBlock (somebody has it) or TM_Deleted. */
+extern TM_Result key_scan_lock(KeyScan *scan);
+
+/* A column that is never null, and one that may be. */
+extern Datum key_scan_column(KeyScan *scan, AttrNumber column);
+extern Datum key_scan_nullable(KeyScan *scan, AttrNumber column, bool *is_null);
+
+static inline int64 key_scan_int64(KeyScan *scan, AttrNumber column)
+{
+    return DatumGetInt64(key_scan_column(scan, column));
+}
+
+static inline int32 key_scan_int32(KeyScan *scan, AttrNumber column)
+{
+    return DatumGetInt32(key_scan_column(scan, column));
+}
+
+#endif

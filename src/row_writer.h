@@ -1,0 +1,37 @@
+/* row_writer.h: inserts many rows into a table and its indexes, as COPY does, without planner and executor.
+ * Rows that are broken by a constraint are the caller's fault: only unique indexes are checked. */
+#ifndef STREAMHOUSE_ROW_WRITER_H
+#define STREAMHOUSE_ROW_WRITER_H
+
+#include "postgres.h"
+
+#include "executor/tuptable.h"
+#include "nodes/execnodes.h"
+#include "utils/relcache.h"
+
+/* Rows held back before they are written together. */
+enum { ROW_WRITER_ROWS = 256 };
+
+typedef struct RowWriter {
+    Relation table;
+    ResultRelInfo *result;
+    EState *estate;
+    MemoryContext rows; /* values of the rows held back */
+    int used;
+    int slot_count;
+    TupleTableSlot *slots[ROW_WRITER_ROWS];
+} RowWriter;
+
+extern void row_writer_open(RowWriter *writer, const char *table);
+
+/* An empty row to fill: set tts_values and tts_isnull of every column, built in writer->rows, then put it. */
+extern TupleTableSlot *row_writer_row(RowWriter *writer);
+extern void row_writer_put(RowWriter *writer);
+
+/* Puts a new version of a row in the place of the one in old, which the caller has locked. */
+extern void row_writer_replace(RowWriter *writer, TupleTableSlot *old, TupleTableSlot *new);
+
+/* Writes what is held back. */
+extern void row_writer_close(RowWriter *writer);
+
+#endif
