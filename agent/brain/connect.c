@@ -1,0 +1,135 @@
+/* connect.c: the connecting thread. It and the loop share an attempt under its mutex; who leaves last frees
+ * it. */
+#include "agent/brain/connect.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CONNECT_OWNERS = 2 };
+
+struct Connect {
+    uv_async_t finished; /* first: its close callback gets the attempt */
+    uv_mutex_t mutex;
+    int owners; /* the thread, and the loop's handle */
+    bool abandoned;
+    PGconn *connection;
+    char *conninfo;
+    const char *application;
+    int timeout_s;
+    ConnectDone done;
+    void *arg;
+};
+
+static void connect_leave(Connect *attempt)
+{
+    uv_mutex_lock(&attempt->mutex);
+    bool last = --attempt->owners == 0;
+    uv_mutex_unlock(&attempt->mutex);
+    if (!last) {
+        return;
+    }
+    PQfinish(attempt->connection);
+    uv_mutex_destroy(&attempt->mutex);
+    free(attempt->conninfo);
+    free(attempt);
+}
+
+/* What stands before dbname are defaults that the conninfo may override; what stands after it is not
+ * negotiable. A dead peer is noticed by keepalives (10 + 3 * 5 s), or after 15 s when bytes are not
+ * acknowledged. */
+static PGconn *connect_now(const Connect *attempt)
+{
+    char timeout[16];
+    snprintf(timeout, sizeof(timeout), "%d", attempt->timeout_s);
+    const char *keywords[] = { "keepalives_idle",      "keepalives_interval",
+                               "keepalives_count",     "tcp_user_timeout",
+                               "target_session_attrs", "dbname",
+                               "connect_timeout",      "fallback_application_name",
+                               "client_encoding",      NULL };
+    const char *values[] = {
+        "10", "5", "3", "15000", "read-write", attempt->conninfo, timeout, attempt->application, "UTF8", NULL
+    };
+    _Static_assert(sizeof(keywords) == sizeof(values), "every keyword has a value");
+    return PQconnectdbParams(keywords, values, 1);
+}
+
+static void *connect_run(void *arg)
+{
+    Connect *attempt = arg;
+    PGconn *connection = connect_now(attempt);
+    uv_mutex_lock(&attempt->mutex);
+    attempt->connection = connection;
+    if (!attempt->abandoned) {
+        uv_async_send(&attempt->finished);
+    }
+    uv_mutex_unlock(&attempt->mutex);
+    connect_leave(attempt);
+    return NULL;
+}
+
+static void connect_closed(uv_handle_t *handle)
+{
+    connect_leave((Connect *)handle);
+}
+
+static void connect_finished(uv_async_t *handle)
+{
+    Connect *attempt = (Connect *)handle;
+    uv_mutex_lock(&attempt->mutex);
+    PGconn *connection = attempt->connection;
+    attempt->connection = NULL;
+    uv_mutex_unlock(&attempt->mutex);
+    uv_close((uv_handle_t *)handle, connect_closed);
+    attempt->done(connection, attempt->arg);
+}
+
+void connect_abandon(Connect *attempt)
+{
+    uv_mutex_lock(&attempt->mutex);
+    attempt->abandoned = true;
+    uv_mutex_unlock(&attempt->mutex);
+    uv_close((uv_handle_t *)&attempt->finished, connect_closed);
+}
+
+static bool connect_launch(Connect *attempt)
+{
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, connect_run, attempt) != 0) {
+        return false;
+    }
+    pthread_detach(thread);
+    return true;
+}
+
+Connect *connect_start(uv_loop_t *loop, const char *conninfo, const char *application, int timeout_s,
+                       ConnectDone done, void *arg)
+{
+    Connect *attempt = calloc(1, sizeof(Connect));
+    char *copy = strdup(conninfo);
+    if (!attempt || !copy || uv_mutex_init(&attempt->mutex) != 0) {
+        free(copy);
+        free(attempt);
+        return NULL;
+    }
+    attempt->owners = CONNECT_OWNERS;
+    attempt->conninfo = copy;
+    attempt->application = application;
+    attempt->timeout_s = timeout_s;
+    attempt->done = done;
+    attempt->arg = arg;
+    if (uv_async_init(loop, &attempt->finished, connect_finished) != 0) {
+        uv_mutex_destroy(&attempt->mutex);
+        free(copy);
+        free(attempt);
+        return NULL;
+    }
+    if (!connect_launch(attempt)) {
+        attempt->owners--;
+        uv_close((uv_handle_t *)&attempt->finished, connect_closed);
+        return NULL;
+    }
+    return attempt;
+}
