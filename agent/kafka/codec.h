@@ -16,15 +16,26 @@
  *             partitions      [Partition]
  *                 fetch_offset    int64
  *
- * comes (first what is shared, then the innermost struct first)
+ * comes, innermost struct first,
  *
  *     typedef struct KafkaFetchRequestPartition { int64_t fetch_offset; } KafkaFetchRequestPartition;
- *     typedef struct KafkaFetchRequestPartitionArray { KafkaFetchRequestPartition *items; int32_t count; }
- * ...; typedef struct KafkaFetchRequestTopic { Slice topic; KafkaUuid topic_id;
- * KafkaFetchRequestPartitionArray partitions; } ...; typedef struct KafkaFetchRequest { int32_t max_wait_ms;
- * int32_t session_epoch; Slice cluster_id; KafkaFetchRequestTopicArray topics; } KafkaFetchRequest; extern
- * const KafkaStruct KAFKA_FETCH_REQUEST_TOPIC, KAFKA_FETCH_REQUEST_PARTITION; extern const KafkaMessage
- * KAFKA_FETCH_REQUEST;
+ *     typedef struct KafkaFetchRequestPartitionArray {
+ *         KafkaFetchRequestPartition *items;
+ *         int32_t count;
+ *     } KafkaFetchRequestPartitionArray;
+ *     typedef struct KafkaFetchRequestTopic {
+ *         Slice topic;
+ *         KafkaUuid topic_id;
+ *         KafkaFetchRequestPartitionArray partitions;
+ *     } KafkaFetchRequestTopic;
+ *     typedef struct KafkaFetchRequest {
+ *         int32_t max_wait_ms;
+ *         int32_t session_epoch;
+ *         Slice cluster_id;
+ *         KafkaFetchRequestTopicArray topics;
+ *     } KafkaFetchRequest;
+ *     extern const KafkaStruct KAFKA_FETCH_REQUEST_PARTITION, KAFKA_FETCH_REQUEST_TOPIC;
+ *     extern const KafkaMessage KAFKA_FETCH_REQUEST;
  *
  * Types: bool, int8_t, int16_t, uint16_t, int32_t, int64_t, double; string and bytes are Slice (data NULL =
  * null); uuid is KafkaUuid; an array is { items, count }, count -1 = null; a struct is embedded, a nullable
@@ -41,9 +52,9 @@
  *
  *     KafkaFetchResponse response;
  *     kafka_defaults(&KAFKA_FETCH_RESPONSE.root, &response);
- *     response.responses.items = kafka_items_new(arena, &KAFKA_FETCH_RESPONSE_TOPIC, count);   (each with its
- * defaults) response.responses.count = count; status = kafka_encode(&KAFKA_FETCH_RESPONSE, version,
- * &response, &out);
+ *     response.responses.count = count;
+ *     response.responses.items = kafka_items_new(arena, &KAFKA_FETCH_RESPONSE_TOPIC, (size_t)count);
+ *     status = kafka_encode(&KAFKA_FETCH_RESPONSE, version, &response, &out);
  *
  * Decoded strings and bytes are views of the input. A field that the version does not have gets its default.
  */
