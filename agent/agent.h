@@ -62,7 +62,7 @@ struct Agent {
     int exit_code;
     Condition *running;
     uv_signal_t signals[AGENT_SIGNALS];
-    uv_timer_t drain_timer;
+    uv_timer_t timer; /* bounds draining, then stopping */
 };
 
 /* The agent's modules in starting order. */

@@ -60,6 +60,19 @@ static inline void metric_from(MetricId id, double (*source)(void *context), voi
     metric_cells[id].context = context;
 }
 
+/* A counter that something else counts; for metrics_on_scrape(). */
+static inline void metric_count(MetricId id, uint64_t total)
+{
+    metric_cells[id].count = total;
+}
+
+/* Calls refresh before each scrape, so that it may set many cells at once. Taken back by the same arguments.
+ */
+enum { METRICS_REFRESHERS_MAX = 16 };
+typedef void MetricsRefresh(void *context);
+void metrics_on_scrape(MetricsRefresh *refresh, void *context);
+void metrics_off_scrape(MetricsRefresh *refresh, void *context);
+
 /* One observation of a histogram, in its base unit (seconds or bytes). */
 void metric_observe(MetricId id, double value);
 /* The duration since a time_ns(). */
@@ -76,7 +89,5 @@ MetricType metric_type(MetricId id);
 void metrics_write(Writer *out);
 /* Everything back to zero, no sources (tests). */
 void metrics_reset(void);
-/* Declares the process_* metrics' sources. */
-void metrics_watch_process(void);
 
 #endif

@@ -79,24 +79,34 @@ SETTING(store, TEXT, "file:///var/lib/streamhouse", 1, 2048, "", 0,
         "Where records are kept: file:///folder or s3://bucket/prefix.")
 SETTING(s3_endpoint, TEXT, "", 0, 2048, "", 0,
         "URL of an S3-compatible server, like http://127.0.0.1:9000. Empty: Amazon's, for the region.")
-SETTING(s3_region, TEXT, "auto", 1, 64, "", AUTOMATIC,
-        "Region of the bucket. auto: AWS_REGION, AWS_DEFAULT_REGION, the profile's, or us-east-1.")
-SETTING(s3_path_style, CHOICE, "auto", 0, 0, "auto|yes|no", 0,
-        "Whether the bucket is part of the path instead of the host's name. auto: yes when s3_endpoint is set.")
-SETTING(s3_checksum, CHOICE, "auto", 0, 0, "auto|crc32c|md5|none", 0,
-        "Checksum sent with an object for the server to verify. auto: crc32c to Amazon, md5 to other servers.")
-SETTING(s3_credentials, CHOICE, "auto", 0, 0, "auto|environment|profile|web-identity|container|instance|anonymous", 0,
-        "Where S3 credentials come from. auto: the first of environment (AWS_ACCESS_KEY_ID …), web identity, profile file, container, instance metadata that has some.")
+SETTING(s3_region, TEXT, "", 0, 64, "", 0,
+        "Region of the bucket. Empty: AWS_REGION, AWS_DEFAULT_REGION, the profile's, or us-east-1.")
 SETTING(s3_profile, TEXT, "", 0, 255, "", 0,
-        "Profile in the AWS credentials file. Empty: AWS_PROFILE, or default.")
-SETTING(put_parallel, COUNT, "8", 1, 1024, "", RELOADABLE,
+        "Profile in the AWS files. Empty: AWS_PROFILE, or default. Credentials themselves come from the environment, web identity, the profile, container or instance metadata, never from here.")
+SETTING(s3_ca_file, TEXT, "", 0, 4096, "", 0,
+        "PEM file with the authorities trusted for https. Empty: the system's.")
+SETTING(s3_addressing, CHOICE, "auto", 0, 0, "auto|path|virtual", 0,
+        "Where the bucket's name stands in a request. auto: path with s3_endpoint or a dotted bucket name, virtual (in the host name) otherwise.")
+SETTING(s3_checksum, CHOICE, "auto", 0, 0, "auto|sha256|crc32c|md5|none", 0,
+        "Checksum sent with an object for the server to verify. auto: crc32c over https, sha256 over http.")
+SETTING(s3_conditional, CHOICE, "auto", 0, 0, "auto|on|off", 0,
+        "Whether the server honours If-None-Match on PUT. auto: found out by trying.")
+SETTING(s3_attempt_timeout_ms, DURATION, "10s", 100, 600000, "", 0,
+        "An attempt without progress for this long is given up and made again.")
+SETTING(s3_retry_base_ms, DURATION, "50ms", 1, 60000, "", 0,
+        "The first retry waits up to this long, each further one up to twice as long, at most 5s.")
+SETTING(put_parallel, COUNT, "8", 1, 1024, "", 0,
         "Objects that are written at a time.")
 SETTING(put_timeout_ms, DURATION, "30s", 100, 600000, "", RELOADABLE,
         "How long writing one object may take, retries included, before its producers get a retriable error.")
-SETTING(get_parallel, COUNT, "16", 1, 1024, "", RELOADABLE,
+SETTING(get_parallel, COUNT, "16", 1, 1024, "", 0,
         "Ranges of objects that are read at a time.")
 SETTING(get_timeout_ms, DURATION, "30s", 100, 600000, "", RELOADABLE,
         "How long reading one range may take, retries included.")
+SETTING(delete_parallel, COUNT, "4", 1, 1024, "", 0,
+        "Objects that are deleted at a time.")
+SETTING(store_queue_max, COUNT, "1024", 1, 1000000, "", 0,
+        "Reads, writes and deletions that may each wait for their turn.")
 SETTING(intent_pool, COUNT, "32", 1, 10000, "", RELOADABLE,
         "Object keys registered ahead of their use.")
 SETTING(intent_ttl_ms, DURATION, "1h", 60000, 86400000, "", RELOADABLE,

@@ -39,8 +39,7 @@ typedef enum SettingId {
 } SettingId;
 
 typedef struct SettingRow {
-    const char *section; /* set in the first row of a section, NULL in others */
-    const char *name;    /* linger_ms */
+    const char *name; /* linger_ms */
     SettingType type;
     const char *fallback; /* the default, as one would write it */
     int64_t minimum;      /* of the value; of the length for TEXT */
@@ -69,24 +68,9 @@ typedef enum SettingsAction {
     SETTINGS_SHOW     /* --show-settings: values and where they came from, secrets hidden */
 } SettingsAction;
 
-typedef enum S3PathStyle { S3_PATH_STYLE_AUTO, S3_PATH_STYLE_YES, S3_PATH_STYLE_NO } S3PathStyle;
-typedef enum S3ChecksumMode {
-    S3_CHECKSUM_AUTO,
-    S3_CHECKSUM_CRC32C,
-    S3_CHECKSUM_MD5,
-    S3_CHECKSUM_NONE
-} S3ChecksumMode;
-/* In the order of the setting's choices. */
-typedef enum S3CredentialsSource {
-    S3_CREDENTIALS_AUTO,
-    S3_CREDENTIALS_ENVIRONMENT,
-    S3_CREDENTIALS_PROFILE,
-    S3_CREDENTIALS_WEB_IDENTITY,
-    S3_CREDENTIALS_CONTAINER,
-    S3_CREDENTIALS_INSTANCE,
-    S3_CREDENTIALS_ANONYMOUS
-} S3CredentialsSource;
-
+/* A CHOICE field is the index of its word; the order of the words is that of the enum it is for:
+ * JournalLevel, JournalFormat, and StoreAddressing, StoreChecksum, StoreConditional of common/store/store.h.
+ */
 #define SETTING_C_TEXT     char *
 #define SETTING_C_CHOICE   int
 #define SETTING_C_BOOL     bool

@@ -1,0 +1,14 @@
+/* process.h: what the process uses of the machine, and its limits. */
+#ifndef STREAMHOUSE_AGENT_PROCESS_H
+#define STREAMHOUSE_AGENT_PROCESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Gives the process_* metrics and the build info their values. */
+void process_measure(void);
+/* Raises the limit of open files to what the system allows and returns it. */
+int64_t process_raise_files(void);
+void process_limit_cores(bool wanted);
+
+#endif
