@@ -16,6 +16,16 @@ Block *block_new(size_t size)
     return block;
 }
 
+Block *block_resize(Block *block, size_t size)
+{
+    assert(block->references == 1);
+    Block *resized = size <= SIZE_MAX - sizeof(Block) ? realloc(block, sizeof(Block) + size) : NULL;
+    if (resized) {
+        resized->size = size;
+    }
+    return resized;
+}
+
 Block *block_hold(Block *block)
 {
     assert(block->references > 0 && block->references < UINT32_MAX);

@@ -15,6 +15,9 @@ typedef struct Block {
 
 /* One reference, bytes not initialised; NULL when memory is short. */
 Block *block_new(size_t size);
+/* Gives a block with a single reference another size, perhaps at another address; NULL when memory is short, and then the
+ * block is as it was. */
+Block *block_resize(Block *block, size_t size);
 Block *block_hold(Block *block);
 /* Drops one reference; NULL is allowed. */
 void block_release(Block *block);
