@@ -13,13 +13,23 @@ COMMENT ON TYPE streamhouse.commit_status IS 'What became of a batch: committed,
 CREATE TABLE streamhouse.cluster (
     singleton bool PRIMARY KEY DEFAULT true CHECK (singleton),
     cluster_uuid uuid NOT NULL,
+    balanced_agents int[] NOT NULL DEFAULT '{}',
     swept_object_id int8 NOT NULL DEFAULT 0,
+    swept_topic_id int NOT NULL DEFAULT 0,
+    swept_partition int NOT NULL DEFAULT 0,
+    swept_producer_id int8 NOT NULL DEFAULT 0,
+    swept_end_offset int8 NOT NULL DEFAULT 0,
     created_at timestamptz NOT NULL DEFAULT now()
 );
-COMMENT ON TABLE streamhouse.cluster IS 'One row: who this cluster is.';
+COMMENT ON TABLE streamhouse.cluster IS 'One row: who this cluster is, and where its slow sweeps stand.';
 COMMENT ON COLUMN streamhouse.cluster.singleton IS 'Always true, so that there is one row.';
 COMMENT ON COLUMN streamhouse.cluster.cluster_uuid IS 'The cluster id that Kafka clients see, as a uuid.';
+COMMENT ON COLUMN streamhouse.cluster.balanced_agents IS 'The live agents over which leases were last evened out.';
 COMMENT ON COLUMN streamhouse.cluster.swept_object_id IS 'Where the reaper''s sweep over live objects stands.';
+COMMENT ON COLUMN streamhouse.cluster.swept_topic_id IS 'Where the reaper''s sweep over producers stands: topic.';
+COMMENT ON COLUMN streamhouse.cluster.swept_partition IS 'Where the reaper''s sweep over producers stands: partition.';
+COMMENT ON COLUMN streamhouse.cluster.swept_producer_id IS 'Where the reaper''s sweep over producers stands: producer.';
+COMMENT ON COLUMN streamhouse.cluster.swept_end_offset IS 'Where the reaper''s sweep over producers stands: end offset.';
 COMMENT ON COLUMN streamhouse.cluster.created_at IS 'When the id was made.';
 
 CREATE TABLE streamhouse.config_definition (
@@ -92,6 +102,7 @@ CREATE TABLE streamhouse.agent (
     agent_id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name text NOT NULL UNIQUE,
     incarnation uuid NOT NULL,
+    previous_incarnation uuid,
     kafka_host text NOT NULL,
     kafka_port int NOT NULL CHECK (kafka_port BETWEEN 1 AND 65535),
     http_host text,
@@ -107,6 +118,7 @@ COMMENT ON TABLE streamhouse.agent IS 'Agents that have called sh_agent_heartbea
 COMMENT ON COLUMN streamhouse.agent.agent_id IS 'Kafka node id; kept when an agent restarts under the same name.';
 COMMENT ON COLUMN streamhouse.agent.name IS 'Name it was started with.';
 COMMENT ON COLUMN streamhouse.agent.incarnation IS 'New at every start of the process; a new one gets new epochs.';
+COMMENT ON COLUMN streamhouse.agent.previous_incarnation IS 'The one before, which is refused: two processes under one name would fence each other for ever.';
 COMMENT ON COLUMN streamhouse.agent.kafka_host IS 'Host that Kafka clients are told.';
 COMMENT ON COLUMN streamhouse.agent.kafka_port IS 'Port that Kafka clients are told.';
 COMMENT ON COLUMN streamhouse.agent.http_host IS 'Host of its HTTP listener.';
@@ -126,11 +138,19 @@ CREATE TABLE streamhouse.lease (
     PRIMARY KEY (topic_id, partition)
 );
 CREATE INDEX lease_agent ON streamhouse.lease (agent_id);
-COMMENT ON TABLE streamhouse.lease IS 'Who leads a partition. A row changes only when it moves; whoever moves it locks the partition row first. Every partition has one row.';
+COMMENT ON TABLE streamhouse.lease IS 'Who leads a partition. Every partition has one row, which changes only when it moves. The epoch changes only under the lock of the partition''s row, with a row in partition_epoch; agent_id may be cleared without it.';
 COMMENT ON COLUMN streamhouse.lease.topic_id IS 'The topic.';
 COMMENT ON COLUMN streamhouse.lease.partition IS 'Number of the partition.';
 COMMENT ON COLUMN streamhouse.lease.agent_id IS 'The leader; null when nobody leads.';
 COMMENT ON COLUMN streamhouse.lease.epoch IS 'Leader epoch. A commit under an older one is fenced.';
+
+CREATE TABLE streamhouse.lease_notice (
+    notice_id int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    agent_id int NOT NULL
+);
+COMMENT ON TABLE streamhouse.lease_notice IS 'Tells an agent''s next heartbeat that its leases changed. Rows instead of an update of agent, so that no open transaction can block a heartbeat.';
+COMMENT ON COLUMN streamhouse.lease_notice.notice_id IS 'Tells notices apart.';
+COMMENT ON COLUMN streamhouse.lease_notice.agent_id IS 'Agent that gained or lost leases.';
 
 CREATE TABLE streamhouse.object (
     object_id int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -246,7 +266,7 @@ DECLARE
     name text;
 BEGIN
     FOREACH name IN ARRAY '{cluster,topic,topic_topic_id_seq,partition,partition_epoch,agent,agent_agent_id_seq,lease,
-                            object,object_object_id_seq,segment,producer,producer_id_seq,commit_answer}'::text[] LOOP
+                            lease_notice,lease_notice_notice_id_seq,object,object_object_id_seq,segment,producer,producer_id_seq,commit_answer}'::text[] LOOP
         PERFORM pg_catalog.pg_extension_config_dump(('streamhouse.' || name)::regclass, '');
     END LOOP;
 END $$;

@@ -188,6 +188,15 @@ ring_wait(WatchNews *news, TimestampTz deadline)
     ring_read(news);
 }
 
+PG_FUNCTION_INFO_V1(streamhouse_server_started_at);
+
+/* A crash of a backend sets up shared memory anew and leaves the postmaster's start time as it was. */
+Datum
+streamhouse_server_started_at(PG_FUNCTION_ARGS)
+{
+    PG_RETURN_TIMESTAMPTZ(ring ? ring->origin : PgStartTime);
+}
+
 /* ---- Notes of the current transaction, in the order of their nesting levels ---- */
 
 typedef struct WatchPending {

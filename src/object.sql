@@ -1,0 +1,243 @@
+-- object.sql: the life of objects: keys are registered before their PUT, so that no crash can leak one, and removed by
+-- the reaper. Nothing is deleted on an error path: sh_reap() alone decides, under the object's row lock, which a commit
+-- takes too. It runs in one transaction at a time and does a bounded amount of work, so it is called again and again.
+
+CREATE FUNCTION streamhouse.agent_require(agent_id int) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM streamhouse.agent AS a WHERE a.agent_id = agent_require.agent_id) THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+            MESSAGE = format('agent %s does not exist', coalesce(agent_require.agent_id::text, 'null')),
+            HINT = 'Register with sh_agent_heartbeat().';
+    END IF;
+END $$;
+COMMENT ON FUNCTION streamhouse.agent_require IS 'Raises 42704 when no agent has that id.';
+
+CREATE FUNCTION sh_reserve_objects(agent_id int, count int, ttl_ms int8 DEFAULT NULL) RETURNS TABLE (object_id int8, key text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    count_max CONSTANT int := 10000;
+    ttl_max_ms CONSTANT int8 := 30 * 86400000::int8;
+    ttl interval := make_interval(secs => streamhouse.setting('streamhouse.intent_ttl'));
+BEGIN
+    IF count IS NULL OR count NOT BETWEEN 1 AND count_max THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('count must be from 1 to %s', count_max);
+    END IF;
+    IF ttl_ms NOT BETWEEN 1 AND ttl_max_ms THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('ttl_ms must be from 1 to %s', ttl_max_ms),
+            HINT = 'Far longer than a PUT may take; null is the setting streamhouse.intent_ttl.';
+    END IF;
+    PERFORM streamhouse.agent_require(agent_id);
+    RETURN QUERY
+    INSERT INTO streamhouse.object AS o (key, agent_id, created_at, expires_at)
+    SELECT 'o/' || left(r.random, 2) || '/' || r.random || '.sho', agent_id, clock_timestamp(),
+           clock_timestamp() + coalesce(make_interval(secs => ttl_ms / 1000.0), ttl)
+    FROM (SELECT replace(gen_random_uuid()::text, '-', '') AS random FROM generate_series(1, count)) AS r
+    RETURNING o.object_id, o.key;
+END $$;
+COMMENT ON FUNCTION sh_reserve_objects IS 'Registers count random keys, each good for one PUT and its commit within ttl_ms. What is not committed by then is deleted by the reaper.';
+
+CREATE FUNCTION streamhouse.reap_rows_max() RETURNS int
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT streamhouse.setting('streamhouse.reap_rows_max')
+$$;
+COMMENT ON FUNCTION streamhouse.reap_rows_max IS 'How many rows of each table one sh_reap() removes or looks at.';
+
+-- The grace begins. Before expires_at another part of the same object may still be committed.
+CREATE FUNCTION streamhouse.reap_mark_emptied(object_ids int8[]) RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+    UPDATE streamhouse.object AS o SET emptied_at = clock_timestamp()
+    WHERE o.object_id IN (SELECT c.object_id FROM streamhouse.object AS c
+                          WHERE c.object_id = ANY (object_ids) AND c.state = 'live' AND c.emptied_at IS NULL
+                            AND c.expires_at < clock_timestamp()
+                            AND NOT EXISTS (SELECT FROM streamhouse.segment AS g WHERE g.object_id = c.object_id)
+                          FOR UPDATE SKIP LOCKED)
+$$;
+COMMENT ON FUNCTION streamhouse.reap_mark_emptied IS 'Notes of the named live objects which have no segment any more.';
+
+CREATE FUNCTION streamhouse.reap_topics() RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    rows_max CONSTANT int := streamhouse.reap_rows_max();
+    dead CONSTANT int[] := ARRAY(SELECT t.topic_id FROM streamhouse.topic AS t WHERE t.deleted_at IS NOT NULL ORDER BY t.topic_id LIMIT rows_max);
+    object_ids int8[];
+BEGIN
+    WITH removed AS (
+        DELETE FROM streamhouse.segment WHERE ctid = ANY (ARRAY(SELECT ctid FROM streamhouse.segment WHERE topic_id = ANY (dead) LIMIT rows_max))
+        RETURNING object_id
+    )
+    SELECT array_agg(DISTINCT object_id) INTO object_ids FROM removed;
+    PERFORM streamhouse.reap_mark_emptied(object_ids);
+    DELETE FROM streamhouse.producer WHERE ctid = ANY (ARRAY(SELECT ctid FROM streamhouse.producer WHERE topic_id = ANY (dead) LIMIT rows_max));
+    DELETE FROM streamhouse.partition_epoch WHERE ctid = ANY (ARRAY(SELECT ctid FROM streamhouse.partition_epoch WHERE topic_id = ANY (dead) LIMIT rows_max));
+    DELETE FROM streamhouse.topic AS t
+    WHERE t.topic_id = ANY (dead)
+      AND NOT EXISTS (SELECT FROM streamhouse.segment AS g WHERE g.topic_id = t.topic_id)
+      AND NOT EXISTS (SELECT FROM streamhouse.producer AS p WHERE p.topic_id = t.topic_id)
+      AND NOT EXISTS (SELECT FROM streamhouse.partition_epoch AS e WHERE e.topic_id = t.topic_id);
+END $$;
+COMMENT ON FUNCTION streamhouse.reap_topics IS 'Removes some rows of deleted topics, and the topics that have none left.';
+
+-- What reap_topics() and retention cannot see: objects that were committed without a segment, or emptied too early.
+CREATE FUNCTION streamhouse.reap_sweep_objects() RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    rows_max CONSTANT int := streamhouse.reap_rows_max();
+    position_now CONSTANT int8 := (SELECT swept_object_id FROM streamhouse.cluster);
+    object_ids int8[];
+    seen int;
+    last_seen int8;
+BEGIN
+    SELECT count(*), max(o.object_id), array_agg(o.object_id) FILTER (WHERE o.state = 'live' AND o.emptied_at IS NULL)
+    INTO seen, last_seen, object_ids
+    FROM (SELECT object_id, state, emptied_at FROM streamhouse.object WHERE object_id > position_now ORDER BY object_id LIMIT rows_max) AS o;
+    PERFORM streamhouse.reap_mark_emptied(object_ids);
+    UPDATE streamhouse.cluster SET swept_object_id = CASE WHEN seen < rows_max THEN 0 ELSE last_seen END
+    WHERE swept_object_id <> CASE WHEN seen < rows_max THEN 0 ELSE last_seen END;
+END $$;
+COMMENT ON FUNCTION streamhouse.reap_sweep_objects IS 'Looks at the next live objects for those without a segment; begins again after the last.';
+
+CREATE FUNCTION streamhouse.reap_intents(max_objects int) RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+    UPDATE streamhouse.object AS o SET state = 'deleting', reap_after = clock_timestamp()
+    WHERE o.object_id IN (SELECT i.object_id FROM streamhouse.object AS i
+                          WHERE i.state = 'intent' AND i.expires_at < clock_timestamp()
+                          ORDER BY i.expires_at LIMIT max_objects
+                          FOR UPDATE SKIP LOCKED)
+$$;
+COMMENT ON FUNCTION streamhouse.reap_intents IS 'Moves expired intents to deleting.';
+
+-- Locks first, then looks again with a newer snapshot: a commit that held the lock may have added a segment.
+CREATE FUNCTION streamhouse.reap_emptied(max_objects int) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    grace CONSTANT interval := make_interval(secs => streamhouse.setting('streamhouse.object_grace'));
+    object_ids int8[];
+BEGIN
+    SELECT array_agg(o.object_id) INTO object_ids
+    FROM (SELECT object_id FROM streamhouse.object
+          WHERE state = 'live' AND emptied_at <= clock_timestamp() - grace
+          ORDER BY emptied_at LIMIT max_objects
+          FOR UPDATE SKIP LOCKED) AS o;
+    UPDATE streamhouse.object AS o SET emptied_at = NULL
+    WHERE o.object_id = ANY (object_ids) AND EXISTS (SELECT FROM streamhouse.segment AS g WHERE g.object_id = o.object_id);
+    UPDATE streamhouse.object AS o SET state = 'deleting', reap_after = clock_timestamp()
+    WHERE o.object_id = ANY (object_ids) AND o.state = 'live' AND o.emptied_at IS NOT NULL;
+END $$;
+COMMENT ON FUNCTION streamhouse.reap_emptied IS 'Moves objects that have had no segment for the grace to deleting.';
+
+-- Commits insert a row per producer and partition and never update one: all but the newest are waste. A window moves
+-- over the key; its last row stays, since its successor is not in sight, and is the first of the next window.
+CREATE FUNCTION streamhouse.reap_producers() RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    rows_max CONSTANT int := streamhouse.reap_rows_max();
+    expired_before CONSTANT timestamptz := clock_timestamp() - make_interval(secs => streamhouse.setting('streamhouse.producer_ttl'));
+    last_seen record;
+BEGIN
+    WITH seen AS MATERIALIZED (
+        SELECT p.ctid AS row_id, p.topic_id, p.partition, p.producer_id, p.end_offset, p.written_at
+        FROM streamhouse.producer AS p
+        WHERE (p.topic_id, p.partition, p.producer_id, p.end_offset)
+              >= (SELECT c.swept_topic_id, c.swept_partition, c.swept_producer_id, c.swept_end_offset FROM streamhouse.cluster AS c)
+        ORDER BY p.topic_id, p.partition, p.producer_id, p.end_offset
+        LIMIT rows_max
+    ), ranked AS (
+        SELECT s.row_id, s.written_at < expired_before OR lead(true, 1, false) OVER following AS useless
+        FROM seen AS s
+        WINDOW following AS (PARTITION BY s.topic_id, s.partition, s.producer_id ORDER BY s.end_offset)
+    ), removed AS (
+        DELETE FROM streamhouse.producer WHERE ctid = ANY (ARRAY(SELECT r.row_id FROM ranked AS r WHERE r.useless))
+    )
+    SELECT s.*, count(*) OVER () = rows_max AS more INTO last_seen
+    FROM seen AS s ORDER BY s.topic_id DESC, s.partition DESC, s.producer_id DESC, s.end_offset DESC LIMIT 1;
+    UPDATE streamhouse.cluster AS c
+    SET swept_topic_id = CASE WHEN last_seen.more THEN last_seen.topic_id ELSE 0 END,
+        swept_partition = CASE WHEN last_seen.more THEN last_seen.partition ELSE 0 END,
+        swept_producer_id = CASE WHEN last_seen.more THEN last_seen.producer_id ELSE 0 END,
+        swept_end_offset = CASE WHEN last_seen.more THEN last_seen.end_offset ELSE 0 END
+    WHERE last_seen.more OR c.swept_topic_id <> 0;
+END $$;
+COMMENT ON FUNCTION streamhouse.reap_producers IS 'Removes the next superseded and expired rows of producers; begins again after the last.';
+
+CREATE FUNCTION streamhouse.reap_answers() RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+    DELETE FROM streamhouse.commit_answer
+    WHERE ctid = ANY (ARRAY(SELECT o.row_id
+                            FROM (SELECT ctid AS row_id, answered_at FROM streamhouse.commit_answer
+                                  ORDER BY object_id, batch LIMIT streamhouse.reap_rows_max()) AS o
+                            WHERE o.answered_at < clock_timestamp() - make_interval(secs => streamhouse.setting('streamhouse.answer_ttl'))))
+$$;
+COMMENT ON FUNCTION streamhouse.reap_answers IS 'Removes the oldest answers of commits that have expired.';
+
+CREATE FUNCTION streamhouse.reap_notices() RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+    DELETE FROM streamhouse.lease_notice AS n
+    WHERE EXISTS (SELECT FROM streamhouse.lease_notice AS o WHERE o.agent_id = n.agent_id AND o.notice_id < n.notice_id)
+$$;
+COMMENT ON FUNCTION streamhouse.reap_notices IS 'Leaves one notice of those that an agent has not taken.';
+
+CREATE FUNCTION sh_reap(agent_id int, max_objects int) RETURNS TABLE (object_id int8, key text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    retry CONSTANT interval := make_interval(secs => streamhouse.setting('streamhouse.reap_retry'));
+    max_objects_max CONSTANT int := 10000;
+BEGIN
+    PERFORM streamhouse.agent_require(sh_reap.agent_id);
+    IF max_objects IS NULL OR max_objects NOT BETWEEN 1 AND max_objects_max THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('max_objects must be from 1 to %s', max_objects_max);
+    END IF;
+    IF NOT pg_try_advisory_xact_lock(7310590, 2) THEN
+        RETURN;
+    END IF;
+    PERFORM @extschema@.sh_cluster_id();
+    PERFORM streamhouse.reap_topics();
+    PERFORM streamhouse.reap_sweep_objects();
+    PERFORM streamhouse.reap_intents(max_objects);
+    PERFORM streamhouse.reap_emptied(max_objects);
+    PERFORM streamhouse.reap_producers();
+    PERFORM streamhouse.reap_answers();
+    PERFORM streamhouse.reap_notices();
+    RETURN QUERY
+    UPDATE streamhouse.object AS o SET reap_after = clock_timestamp() + retry
+    WHERE o.object_id IN (SELECT d.object_id FROM streamhouse.object AS d
+                          WHERE d.state IN ('deleting', 'gone') AND d.reap_after <= clock_timestamp()
+                          ORDER BY d.reap_after LIMIT max_objects
+                          FOR UPDATE SKIP LOCKED)
+    RETURNING o.object_id, o.key;
+END $$;
+COMMENT ON FUNCTION sh_reap IS 'Does some of the cleaning and gives back objects whose bytes the caller must now delete and report with sh_reaped(): expired intents, objects without a segment for streamhouse.object_grace, and deleted keys a second time after streamhouse.redelete_after. What is not reported is given again after streamhouse.reap_retry. Call it again while it gives max_objects rows.';
+
+-- The first report leaves the row, for the second deletion; the second removes it.
+CREATE FUNCTION sh_reaped(object_ids int8[]) RETURNS int
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    redelete_after CONSTANT interval := make_interval(secs => streamhouse.setting('streamhouse.redelete_after'));
+    forgotten int;
+    deleted int;
+BEGIN
+    DELETE FROM streamhouse.object AS o
+    WHERE o.object_id = ANY (object_ids) AND o.state = 'gone' AND o.deleted_at + redelete_after <= clock_timestamp();
+    GET DIAGNOSTICS forgotten = ROW_COUNT;
+    UPDATE streamhouse.object AS o
+    SET state = 'gone', deleted_at = clock_timestamp(), reap_after = clock_timestamp() + redelete_after
+    WHERE o.object_id = ANY (object_ids) AND o.state = 'deleting';
+    GET DIAGNOSTICS deleted = ROW_COUNT;
+    RETURN forgotten + deleted;
+END $$;
+COMMENT ON FUNCTION sh_reaped IS 'Reports that the bytes of objects from sh_reap() are gone from the store. Gives back how many were awaited.';
