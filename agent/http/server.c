@@ -26,6 +26,7 @@ struct HttpServer {
     const HttpRoute *routes;
     void *context;
     int port;
+    int connections;
     int handles; /* not yet closed */
     uv_poll_t poll;
     uv_timer_t timer;
@@ -161,10 +162,11 @@ static Result request_handle(void *context, struct MHD_Connection *connection, c
 static void connection_notice(void *context, struct MHD_Connection *connection, void **socket_context,
                               enum MHD_ConnectionNotificationCode code)
 {
-    (void)context;
+    HttpServer *server = context;
     (void)connection;
     (void)socket_context;
-    metric_move(METRIC_HTTP_CONNECTIONS, code == MHD_CONNECTION_NOTIFY_STARTED ? 1 : -1);
+    server->connections += code == MHD_CONNECTION_NOTIFY_STARTED ? 1 : -1;
+    metric_set(METRIC_HTTP_CONNECTIONS, server->connections);
 }
 
 __attribute__((format(printf, 2, 0))) static void daemon_log(void *context, const char *format,
@@ -182,7 +184,13 @@ static void timer_run(uv_timer_t *timer);
 static void server_run(HttpServer *server)
 {
     MHD_UNSIGNED_LONG_LONG wait_ms;
-    MHD_run(server->daemon);
+    int before;
+    /* At its limit libmicrohttpd stops watching the listening socket, and only looks again at the beginning
+     * of the run after the one that closed a connection. */
+    do {
+        before = server->connections;
+        MHD_run(server->daemon);
+    } while (server->connections < before);
     if (MHD_get_timeout(server->daemon, &wait_ms) == MHD_YES) {
         uv_timer_start(&server->timer, timer_run, wait_ms, 0);
     } else {
@@ -261,7 +269,7 @@ static struct MHD_Daemon *daemon_start(HttpServer *server, const HttpServerOptio
                             MHD_OPTION_EXTERNAL_LOGGER, daemon_log, NULL, MHD_OPTION_LISTEN_SOCKET, socket_fd,
                             MHD_OPTION_CONNECTION_LIMIT, (unsigned)options->connections_max,
                             MHD_OPTION_CONNECTION_TIMEOUT, idle_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-                            (size_t)CONNECTION_BYTES, MHD_OPTION_NOTIFY_CONNECTION, connection_notice, NULL,
+                            (size_t)CONNECTION_BYTES, MHD_OPTION_NOTIFY_CONNECTION, connection_notice, server,
                             MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
 }
 
