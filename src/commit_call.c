@@ -5,7 +5,7 @@
 
 #include "common/reader.h"
 
-static pg_attribute_noreturn() void malformed(int row, const char *what)
+static _Noreturn void malformed(int row, const char *what)
 {
     ereport(ERROR, errcode(ERRCODE_INVALID_BINARY_REPRESENTATION), errmsg("packed row %d: %s", row, what),
             errhint("See streamhouse.pack_commit_rows() and the manual of sh_commit_object()."));

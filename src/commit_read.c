@@ -112,7 +112,7 @@ void commit_lock_partitions(CommitCall *call)
     key_scan_close(&scan);
 }
 
-static pg_attribute_noreturn() void refuse_object(const CommitCall *call, const char *why)
+static _Noreturn void refuse_object(const CommitCall *call, const char *why)
 {
     ereport(ERROR, errcode(ERRCODE_STALE_OBJECT),
             errmsg("object " INT64_FORMAT " cannot be committed: %s", call->object_id, why),
