@@ -7,7 +7,7 @@
  * its own beside this one, for callers that block: folder.h, s3_request.h, s3_response.h, credentials.h.
  *
  * URLs: s3://bucket/prefix and file:///absolute/folder. A key is relative to the prefix or the folder: 1 to
- * STORE_KEY_MAX bytes of [A-Za-z0-9._-] in parts joined by single '/', no part "." or "..", none beginning
+ * STORE_KEY_MAX bytes of [A-Za-z0-9._-] in parts joined by single '/', no part beginning
  * with '.'. */
 #ifndef STREAMHOUSE_STORE_H
 #define STREAMHOUSE_STORE_H
@@ -188,9 +188,10 @@ const Status *store_refusal(const Store *store);
  * caller's bytes. */
 void store_cancel(StoreCall *call);
 
-/* Writes, reads, and removes a small object, and learns whether conditional PUT holds. For readiness: OK, or
- * what is wrong and what to do. */
-StoreCall *store_probe(Store *store, int deadline_ms, StoreCallback callback, void *arg);
+/* Writes, reads, and removes a small object, and learns whether conditional PUT holds. For readiness: the
+ * callback's status is OK, or says what is wrong and what to do. False, and no callback, when it cannot
+ * begin: store_refusal(). */
+MUST_CHECK bool store_probe(Store *store, int deadline_ms, StoreCallback callback, void *arg);
 
 /* False once the server was seen to ignore or refuse If-None-Match (always true of a folder). */
 bool store_is_conditional(const Store *store);
@@ -224,7 +225,7 @@ typedef struct StoreMetrics {
     uint64_t credential_refreshes;
     uint64_t credential_failures;
     uint64_t connections;  /* S3: opened */
-    uint64_t folder_syncs; /* folder: fsyncs of folders; fewer than PUTs when they were shared */
+    uint64_t folder_syncs; /* folder: fsyncs of folders */
     int running[STORE_OPERATION_COUNT];
     int queued[STORE_OPERATION_COUNT];
     int put_parallel; /* PUTs now allowed at once: below put_parallel_max while the server says SlowDown */
