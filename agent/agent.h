@@ -52,6 +52,8 @@ struct Agent {
     struct Brain *brain;
     struct Catalog *catalog;
     struct Log *log;
+    struct Lease *lease;
+    struct Fetcher *fetcher;
     struct KafkaServer *kafka;
     struct HttpServer *http;
 

@@ -1,10 +1,12 @@
-/* metric_table.h: every metric of the agent, one row each; included several times with METRIC defined (metrics.h).
+/* metric_table.h: every metric of the agent, one row each; included several times with METRIC defined
+ * (metrics.h).
  *
  *   METRIC(ID, TYPE, name, labels, help)
  *
- * TYPE is COUNTER, GAUGE, SECONDS (a histogram of durations) or BYTES (a histogram of sizes). Names follow Prometheus:
- * streamhouse_<what>_<unit>, counters end in _total, units are base units (seconds, bytes). labels is the text between
- * the braces, "" for none. Rows of one name stand next to each other and have the same type and help. */
+ * TYPE is COUNTER, GAUGE, SECONDS (a histogram of durations) or BYTES (a histogram of sizes). Names follow
+ * Prometheus: streamhouse_<what>_<unit>, counters end in _total, units are base units (seconds, bytes).
+ * labels is the text between the braces, "" for none. Rows of one name stand next to each other and have the
+ * same type and help. */
 /* clang-format off */
 METRIC(BUILD_INFO, GAUGE, "streamhouse_build_info", "version=\"" STREAMHOUSE_VERSION "\"", "Always 1; the version that runs is in the label.")
 METRIC(AGENT_READY, GAUGE, "streamhouse_agent_ready", "", "1 when every condition of /ready holds.")
@@ -64,4 +66,46 @@ METRIC(BRAIN_QUERIES_UNSENT, COUNTER, "streamhouse_brain_queries_total", "outcom
 METRIC(BRAIN_QUERIES_IN_DOUBT, COUNTER, "streamhouse_brain_queries_total", "outcome=\"in_doubt\"", "Queries that ended, by how: answered, refused by PostgreSQL, never sent (queue full, too late), or sent and never answered.")
 METRIC(BRAIN_LOSSES, COUNTER, "streamhouse_brain_connections_lost_total", "", "Working connections to PostgreSQL that were lost.")
 METRIC(BRAIN_CONNECT_FAILURES, COUNTER, "streamhouse_brain_connect_failures_total", "", "Attempts to connect to PostgreSQL that failed.")
+
+METRIC(CATALOG_TOPICS, GAUGE, "streamhouse_catalog_topics", "", "Topics this agent knows of.")
+METRIC(CATALOG_AGENTS, GAUGE, "streamhouse_catalog_agents", "", "Agents that are alive, this one included.")
+METRIC(CATALOG_REFRESHES, COUNTER, "streamhouse_catalog_refreshes_total", "", "Times topics and leaders were read from PostgreSQL.")
+METRIC(LEASE_HEARTBEATS, COUNTER, "streamhouse_lease_heartbeats_total", "", "Heartbeats that PostgreSQL answered.")
+METRIC(LEASE_HEARTBEATS_FAILED, COUNTER, "streamhouse_lease_heartbeat_failures_total", "", "Heartbeats that failed; without one for lease_ttl_ms the agent refuses produce requests.")
+METRIC(LEASE_PARTITIONS, GAUGE, "streamhouse_lease_partitions", "", "Partitions this agent leads.")
+
+METRIC(LOG_BATCHES, COUNTER, "streamhouse_log_batches_total", "", "Record batches accepted from producers.")
+METRIC(LOG_BATCH_BYTES, COUNTER, "streamhouse_log_batch_bytes_total", "", "Bytes of record batches accepted from producers.")
+METRIC(LOG_BATCHES_FAILED, COUNTER, "streamhouse_log_batches_failed_total", "", "Accepted batches that were not committed; their producers were told.")
+METRIC(LOG_BATCHES_EXPIRED, COUNTER, "streamhouse_log_batches_expired_total", "", "Batches whose producer's timeout passed before they were durable.")
+METRIC(LOG_DUPLICATES, COUNTER, "streamhouse_log_duplicate_batches_total", "", "Batches that idempotent producers had sent before; answered with their first offset.")
+METRIC(LOG_FENCED, COUNTER, "streamhouse_log_fenced_batches_total", "", "Batches refused because the partition has another leader or epoch by now.")
+METRIC(LOG_WAITING, GAUGE, "streamhouse_log_batches_waiting", "", "Batches accepted and not answered yet.")
+METRIC(LOG_UPLOADS_RUNNING, GAUGE, "streamhouse_log_uploads_running", "", "Objects that are being written.")
+METRIC(LOG_UPLOADS_FAILED, COUNTER, "streamhouse_log_uploads_failed_total", "", "Objects that could not be written before their producers' timeout.")
+METRIC(LOG_OBJECT_BYTES, BYTES, "streamhouse_log_object_bytes", "", "Record bytes in an object when it was sealed.")
+METRIC(LOG_PUT_DURATION, SECONDS, "streamhouse_log_put_duration_seconds", "", "Writing one object, retries included.")
+METRIC(LOG_COMMITS, COUNTER, "streamhouse_log_commits_total", "", "Commit calls sent to PostgreSQL.")
+METRIC(LOG_COMMIT_DURATION, SECONDS, "streamhouse_log_commit_duration_seconds", "", "One commit call, from asking to its answer.")
+METRIC(LOG_COMMIT_LOCKED, COUNTER, "streamhouse_log_commit_locked_total", "", "Batches to be asked for again: their partition was locked, or the call failed.")
+METRIC(LOG_COMMIT_RETRIES, COUNTER, "streamhouse_log_commit_retries_total", "", "Commit calls that failed or whose answer was lost.")
+METRIC(TAIL_BYTES, GAUGE, "streamhouse_tail_bytes", "", "Latest record batches held in memory for consumers; bounded by tail_bytes_max.")
+
+METRIC(CACHE_BYTES, GAUGE, "streamhouse_cache_bytes", "", "Blocks of objects held in memory; bounded by cache_bytes_max.")
+METRIC(CACHE_COLD_BYTES, GAUGE, "streamhouse_cache_loading_bytes", "", "Blocks being read from the store; bounded by cold_bytes_max.")
+METRIC(CACHE_HITS, COUNTER, "streamhouse_cache_hits_total", "", "Blocks that were wanted and in memory.")
+METRIC(CACHE_MISSES, COUNTER, "streamhouse_cache_misses_total", "", "Blocks that were wanted and not in memory.")
+METRIC(CACHE_READ_BYTES, COUNTER, "streamhouse_cache_read_bytes_total", "", "Bytes read from the store into the cache.")
+METRIC(CACHE_FAILURES, COUNTER, "streamhouse_cache_read_failures_total", "", "Blocks that could not be read from the store.")
+METRIC(SEGMENT_CACHE_BYTES, GAUGE, "streamhouse_segment_cache_bytes", "", "Segment pointers held in memory.")
+METRIC(FETCHES_WAITING, GAUGE, "streamhouse_fetches_waiting", "", "Fetch requests that wait for records.")
+METRIC(FETCH_LOOKUPS, COUNTER, "streamhouse_fetch_lookups_total", "", "Questions to PostgreSQL about where records are.")
+METRIC(FETCH_LOOKUPS_FAILED, COUNTER, "streamhouse_fetch_lookup_failures_total", "", "Such questions that failed.")
+METRIC(FETCH_CORRUPT, COUNTER, "streamhouse_fetch_corrupt_segments_total", "", "Segments whose bytes in the store are no record batches.")
+
+METRIC(PRODUCE_INVALID, COUNTER, "streamhouse_produce_invalid_batches_total", "", "Record batches refused because they are damaged, too large or malformed.")
+METRIC(REAPER_DELETED, COUNTER, "streamhouse_reaper_objects_deleted_total", "", "Objects deleted from the store because nothing refers to them.")
+METRIC(REAPER_FAILURES, COUNTER, "streamhouse_reaper_failures_total", "", "Objects that could not be deleted; they are tried again.")
+METRIC(WATCH_MOVES, COUNTER, "streamhouse_watch_moves_total", "", "Partitions that PostgreSQL said had moved.")
+METRIC(WATCH_FAILURES, COUNTER, "streamhouse_watch_failures_total", "", "Calls of sh_watch that failed.")
 /* clang-format on */

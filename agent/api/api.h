@@ -1,0 +1,51 @@
+/* api.h: what the handlers of Kafka's APIs share. Each handler is in the file of its subject: produce.c, fetch.c,
+ * metadata.c, topics.c, configs.c, offsets.c, cluster.c, producers.c; apis.c is the table of all. */
+#ifndef STREAMHOUSE_API_H
+#define STREAMHOUSE_API_H
+
+#include "agent/agent.h"
+#include "agent/catalog/catalog.h"
+#include "agent/kafka/error.h"
+#include "agent/kafka/request.h"
+
+/* KafkaServerOptions.handlers and .handler_count. */
+extern const ApiHandler api_handlers[];
+extern const size_t api_handler_count;
+
+void api_versions_handle(KafkaRequest *request);
+void produce_handle(KafkaRequest *request);
+void fetch_handle(KafkaRequest *request);
+void list_offsets_handle(KafkaRequest *request);
+void leader_epoch_handle(KafkaRequest *request);
+void metadata_handle(KafkaRequest *request);
+void describe_cluster_handle(KafkaRequest *request);
+void find_coordinator_handle(KafkaRequest *request);
+void create_topics_handle(KafkaRequest *request);
+void delete_topics_handle(KafkaRequest *request);
+void create_partitions_handle(KafkaRequest *request);
+void describe_configs_handle(KafkaRequest *request);
+void init_producer_id_handle(KafkaRequest *request);
+
+static inline Agent *api_agent(const KafkaRequest *request)
+{
+    return request->context;
+}
+
+/* The topic a request means: by name, or by id where the version has ids (name is then null or empty). NULL when unknown;
+ * error then says what to answer. */
+Topic *api_topic(const KafkaRequest *request, Slice name, const KafkaUuid *topic_id, KafkaError *error);
+
+/* Compares the leader epoch a client has seen (-1: it does not say) with the partition's. */
+KafkaError api_check_epoch(const Partition *partition, int32_t seen_epoch);
+
+static inline bool api_uuid_is_zero(const KafkaUuid *uuid)
+{
+    static const KafkaUuid zero;
+    return memcmp(uuid, &zero, sizeof(zero)) == 0;
+}
+
+/* The Kafka error of a brain's answer that is not OK: SQLSTATE SHnnn is error nnn, others by their class. */
+struct BrainResult;
+KafkaError api_brain_error(const struct BrainResult *result);
+
+#endif

@@ -1,0 +1,332 @@
+/* catalog.c: one refresh at a time; those who ask while one runs wait for the next, which starts when it ends. */
+#include "agent/catalog/catalog.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <utlist.h>
+
+#include "agent/journal.h"
+#include "agent/metrics.h"
+
+enum { CLUSTER_ID_MAX = 64 };
+
+static const BrainStatement catalog_statement = {
+    "catalog", "SELECT topic_id, topic_uuid, name, config, leaders, epochs FROM sh_catalog()", 0, { 0 }
+};
+static const BrainStatement agents_statement = {
+    "agents", "SELECT agent_id, kafka_host, kafka_port, coalesce(zone, ''), sh_cluster_id() FROM sh_agents() ORDER BY agent_id", 0,
+    { 0 }
+};
+
+typedef struct Waiter {
+    struct Waiter *next;
+    CatalogRefreshed done;
+    void *argument;
+} Waiter;
+
+struct Catalog {
+    Brain *brain;
+    Topic *by_id;
+    Topic *by_name;
+    Topic *by_uuid;
+    AgentNode *agents;
+    size_t agent_count;
+    char cluster_id[CLUSTER_ID_MAX];
+    bool loaded;
+    bool refreshing;
+    bool wanted; /* somebody waits for the next refresh */
+    uint32_t refreshes;
+    Status status; /* of the refresh that runs */
+    Waiter *now;   /* waiting for the one that runs */
+    Waiter *later; /* waiting for the one after it */
+    CatalogTopicEvent deleted;
+    CatalogTopicEvent moved;
+    void *context;
+};
+
+static void catalog_start(Catalog *catalog);
+
+static void catalog_ignore(void *context, Topic *topic)
+{
+    (void)context;
+    (void)topic;
+}
+
+static void catalog_notified(const char *channel, Slice payload, void *argument)
+{
+    (void)channel;
+    (void)payload;
+    catalog_refresh(argument, NULL, NULL);
+}
+
+Catalog *catalog_new(Brain *brain)
+{
+    Catalog *catalog = calloc(1, sizeof(Catalog));
+    if (!catalog) {
+        return NULL;
+    }
+    catalog->brain = brain;
+    catalog->deleted = catalog_ignore;
+    catalog->moved = catalog_ignore;
+    Status status = brain_listen(brain, "streamhouse_metadata", catalog_notified, catalog);
+    if (!status_is_ok(&status)) {
+        journal(JOURNAL_ERROR, "catalog", "cannot listen for changes: %s", status.message);
+    }
+    return catalog;
+}
+
+static void agents_free(AgentNode *agents, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        free(agents[i].host);
+        free(agents[i].zone);
+    }
+    free(agents);
+}
+
+static void topic_remove(Catalog *catalog, Topic *topic)
+{
+    topic->deleted = true;
+    HASH_DELETE(by_id, catalog->by_id, topic);
+    HASH_DELETE(by_name, catalog->by_name, topic);
+    HASH_DELETE(by_uuid, catalog->by_uuid, topic);
+    catalog->deleted(catalog->context, topic);
+    topic_release(topic);
+}
+
+void catalog_free(Catalog *catalog)
+{
+    Topic *topic;
+    Topic *next;
+    HASH_ITER(by_id, catalog->by_id, topic, next) {
+        topic_remove(catalog, topic);
+    }
+    agents_free(catalog->agents, catalog->agent_count);
+    free(catalog);
+}
+
+void catalog_on_change(Catalog *catalog, CatalogTopicEvent deleted, CatalogTopicEvent moved, void *context)
+{
+    catalog->deleted = deleted;
+    catalog->moved = moved;
+    catalog->context = context;
+}
+
+static Topic *topic_add(Catalog *catalog, int32_t topic_id, const uint8_t *uuid, Slice name)
+{
+    Topic *topic = topic_new(topic_id, uuid, name);
+    if (topic) {
+        HASH_ADD(by_id, catalog->by_id, topic_id, sizeof(topic->topic_id), topic);
+        HASH_ADD_KEYPTR(by_name, catalog->by_name, topic->name, name.size, topic);
+        HASH_ADD(by_uuid, catalog->by_uuid, uuid, sizeof(topic->uuid), topic);
+    }
+    return topic;
+}
+
+/* True when a partition has a new leader or epoch. */
+static bool topic_lead(Topic *topic, const int32_t *leaders, const int32_t *epochs)
+{
+    bool moved = false;
+    for (int32_t i = 0; i < topic->partition_count; i++) {
+        Partition *partition = topic->partitions[i];
+        moved = moved || partition->leader != leaders[i] || partition->epoch != epochs[i];
+        partition->leader = leaders[i];
+        partition->epoch = epochs[i];
+    }
+    return moved;
+}
+
+static void catalog_row(Catalog *catalog, const BrainResult *result, int row)
+{
+    int32_t topic_id = brain_int4(result, row, 0);
+    const uint8_t *uuid = brain_uuid(result, row, 1);
+    BrainArray leaders = brain_int4s(result, row, 4);
+    BrainArray epochs = brain_int4s(result, row, 5);
+    int32_t count = leaders.count;
+    if (!uuid || count < 0 || epochs.count != count) {
+        journal_seldom(JOURNAL_ERROR, "catalog", "the brain's row of topic id %d is malformed", topic_id);
+        return;
+    }
+    Topic *topic = catalog_topic_by_id(catalog, topic_id);
+    if (!topic) {
+        topic = topic_add(catalog, topic_id, uuid, brain_text(result, row, 2));
+    }
+    int32_t *numbers = malloc(2 * (size_t)count * sizeof(int32_t) + 1);
+    if (!topic || !numbers || !topic_grow(topic, count)) {
+        free(numbers);
+        return;
+    }
+    topic->seen = catalog->refreshes;
+    topic_config_read(&topic->config, brain_text(result, row, 3));
+    brain_array_int4(&leaders, TOPIC_NO_LEADER, numbers, count);
+    brain_array_int4(&epochs, 0, numbers + count, count);
+    if (topic_lead(topic, numbers, numbers + count)) {
+        catalog->moved(catalog->context, topic);
+    }
+    free(numbers);
+}
+
+static void catalog_read(const BrainResult *result, void *argument)
+{
+    Catalog *catalog = argument;
+    catalog->status = result->status;
+    if (!status_is_ok(&result->status)) {
+        journal_seldom(JOURNAL_WARN, "catalog", "topics could not be read: %s", result->message);
+        return;
+    }
+    catalog->refreshes++;
+    for (int row = 0; row < brain_row_count(result); row++) {
+        catalog_row(catalog, result, row);
+    }
+    Topic *topic;
+    Topic *next;
+    HASH_ITER(by_id, catalog->by_id, topic, next) {
+        if (topic->seen != catalog->refreshes) {
+            topic_remove(catalog, topic);
+        }
+    }
+    metric_set(METRIC_CATALOG_TOPICS, (double)HASH_CNT(by_id, catalog->by_id));
+}
+
+static void catalog_take_agents(Catalog *catalog, const BrainResult *result)
+{
+    int count = brain_row_count(result);
+    AgentNode *agents = calloc((size_t)count + 1, sizeof(AgentNode));
+    if (!agents) {
+        return;
+    }
+    for (int row = 0; row < count; row++) {
+        Slice host = brain_text(result, row, 1);
+        Slice zone = brain_text(result, row, 3);
+        agents[row] = (AgentNode){
+            .agent_id = brain_int4(result, row, 0),
+            .host = strndup((const char *)host.data, host.size),
+            .port = brain_int4(result, row, 2),
+            .zone = strndup((const char *)zone.data, zone.size),
+        };
+        Slice cluster = brain_text(result, row, 4);
+        snprintf(catalog->cluster_id, sizeof(catalog->cluster_id), "%.*s", (int)cluster.size, cluster.data);
+    }
+    agents_free(catalog->agents, catalog->agent_count);
+    catalog->agents = agents;
+    catalog->agent_count = (size_t)count;
+    metric_set(METRIC_CATALOG_AGENTS, count);
+}
+
+static void agents_read(const BrainResult *result, void *argument)
+{
+    Catalog *catalog = argument;
+    Status status = status_is_ok(&catalog->status) ? result->status : catalog->status;
+    if (status_is_ok(&result->status)) {
+        catalog_take_agents(catalog, result);
+    }
+    if (status_is_ok(&status)) {
+        catalog->loaded = true;
+    }
+    metric_add(METRIC_CATALOG_REFRESHES, 1);
+    Waiter *waiters = catalog->now;
+    catalog->now = NULL;
+    catalog->refreshing = false;
+    if (catalog->wanted) {
+        catalog_start(catalog);
+    }
+    while (waiters) {
+        Waiter *waiter = waiters;
+        waiters = waiter->next;
+        waiter->done(waiter->argument, &status);
+        free(waiter);
+    }
+}
+
+static void catalog_start(Catalog *catalog)
+{
+    catalog->now = catalog->later;
+    catalog->later = NULL;
+    catalog->refreshing = true;
+    catalog->wanted = false;
+    brain_send(catalog->brain, BRAIN_READ, &(BrainQuery){ .statement = &catalog_statement }, catalog_read, catalog);
+    brain_send(catalog->brain, BRAIN_READ, &(BrainQuery){ .statement = &agents_statement }, agents_read, catalog);
+}
+
+void catalog_refresh(Catalog *catalog, CatalogRefreshed done, void *argument)
+{
+    if (done) {
+        Waiter *waiter = malloc(sizeof(Waiter));
+        if (!waiter) {
+            Status status = status_error(STATUS_LIMIT, "memory is short");
+            done(argument, &status);
+            return;
+        }
+        *waiter = (Waiter){ catalog->later, done, argument };
+        catalog->later = waiter;
+    }
+    catalog->wanted = true;
+    if (!catalog->refreshing) {
+        catalog_start(catalog);
+    }
+}
+
+bool catalog_is_loaded(const Catalog *catalog)
+{
+    return catalog->loaded;
+}
+
+Topic *catalog_topic(const Catalog *catalog, Slice name)
+{
+    Topic *topic = NULL;
+    if (name.size > 0) {
+        HASH_FIND(by_name, catalog->by_name, name.data, name.size, topic);
+    }
+    return topic;
+}
+
+Topic *catalog_topic_by_id(const Catalog *catalog, int32_t topic_id)
+{
+    Topic *topic;
+    HASH_FIND(by_id, catalog->by_id, &topic_id, sizeof(topic_id), topic);
+    return topic;
+}
+
+Topic *catalog_topic_by_uuid(const Catalog *catalog, const uint8_t uuid[16])
+{
+    Topic *topic;
+    HASH_FIND(by_uuid, catalog->by_uuid, uuid, 16, topic);
+    return topic;
+}
+
+Topic *catalog_first(const Catalog *catalog)
+{
+    return catalog->by_id;
+}
+
+Topic *catalog_next(const Topic *topic)
+{
+    return topic->by_id.next;
+}
+
+size_t catalog_topic_count(const Catalog *catalog)
+{
+    return HASH_CNT(by_id, catalog->by_id);
+}
+
+const AgentNode *catalog_agents(const Catalog *catalog, size_t *count)
+{
+    *count = catalog->agent_count;
+    return catalog->agents;
+}
+
+const AgentNode *catalog_agent(const Catalog *catalog, int32_t agent_id)
+{
+    for (size_t i = 0; i < catalog->agent_count; i++) {
+        if (catalog->agents[i].agent_id == agent_id) {
+            return &catalog->agents[i];
+        }
+    }
+    return NULL;
+}
+
+const char *catalog_cluster_id(const Catalog *catalog)
+{
+    return catalog->cluster_id;
+}

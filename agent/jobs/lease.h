@@ -1,0 +1,26 @@
+/* lease.h: this agent's membership: it says once a heartbeat that it lives, and holds leases only as long as that was heard.
+ * Time runs from before the heartbeat was sent, on the monotonic clock, so that the agent stops before others may begin. */
+#ifndef STREAMHOUSE_LEASE_H
+#define STREAMHOUSE_LEASE_H
+
+#include "agent/agent.h"
+#include "agent/catalog/topic.h"
+
+typedef struct Lease Lease;
+
+enum { LEASE_NO_AGENT = -1 };
+
+/* Starts to beat. port: what clients are told, when the setting leaves it open. */
+Lease *lease_new(Agent *agent);
+void lease_free(Lease *lease);
+
+/* Gives every lease back (sh_agent_leave), then calls done; beats no more. */
+void lease_leave(Lease *lease, void (*done)(void *argument), void *argument);
+
+/* This agent's id, LEASE_NO_AGENT until the brain gave one. */
+int32_t lease_agent_id(const Lease *lease);
+
+/* Is this agent the partition's leader, with a lease that is certain to hold now? */
+bool lease_holds(const Lease *lease, const Partition *partition);
+
+#endif

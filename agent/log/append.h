@@ -1,0 +1,76 @@
+/* append.h: one record batch of a producer on its way into the log, and the object it travels in.
+ *
+ * A batch is gathered with others into an Upload, stored (the PUT), committed in the brain and answered. Batches of one
+ * partition are committed in the order they were accepted: Partition.appends is that order, across uploads. */
+#ifndef STREAMHOUSE_APPEND_H
+#define STREAMHOUSE_APPEND_H
+
+#include "agent/catalog/topic.h"
+#include "agent/kafka/error.h"
+#include "common/batch.h"
+#include "common/block.h"
+#include "common/object_format.h"
+
+typedef struct Upload Upload;
+
+typedef enum AppendState {
+    APPEND_GATHERED,   /* in an upload that is not in the store yet */
+    APPEND_STORED,     /* its bytes are durable, its commit is not asked for yet */
+    APPEND_COMMITTING, /* the brain was asked; until it answers the outcome is open */
+    APPEND_LOCKED,     /* somebody holds the partition; asked again at retry_at_ms */
+    APPEND_FINAL       /* committed, or certain never to be */
+} AppendState;
+
+/* error 0: durable at base_offset. Called exactly once. */
+typedef void (*AppendAnswered)(void *argument, KafkaError error, int64_t base_offset);
+
+struct Append {
+    Append *prev; /* in Partition.appends */
+    Append *next;
+    Partition *partition;
+    Upload *upload;
+    Block *frame;   /* keeps bytes alive */
+    uint8_t *bytes; /* the batch as the producer sent it */
+    int32_t size;
+    BatchHeader header;
+    int32_t lease_epoch; /* when accepted */
+    int32_t ordinal;     /* in its object, once sealed */
+    int64_t byte_start;  /* likewise */
+    int64_t deadline_ms;
+    int64_t retry_at_ms;
+    uint32_t retries; /* after `locked` */
+    AppendState state;
+    bool answered;
+    AppendAnswered done;
+    void *argument;
+};
+
+typedef enum UploadState {
+    UPLOAD_OPEN,    /* takes batches */
+    UPLOAD_SEALED,  /* complete, waits for an intent and a slot */
+    UPLOAD_PUTTING, /* the store has it */
+    UPLOAD_STORED,  /* durable; batches commit as their partitions allow */
+    UPLOAD_FAILED   /* the store refused it for good; nothing of it will be committed */
+} UploadState;
+
+struct Upload {
+    Upload *prev; /* in Log.uploads, oldest first */
+    Upload *next;
+    UploadState state;
+    bool commit_due; /* has batches that may be committable */
+    Append **appends;
+    size_t append_count;
+    size_t append_capacity;
+    size_t unfinished; /* appends not APPEND_FINAL, plus calls under way */
+    size_t bytes;      /* batches only */
+    int64_t opened_ms;
+    int64_t newest_ms; /* when its last batch came */
+    int64_t earliest_deadline_ms; /* of its batches */
+    int64_t latest_deadline_ms;
+    int64_t object_id;
+    char key[128];
+    int64_t put_started_ms;
+    ObjectWriter object; /* the sealed form; its slices are what is PUT */
+};
+
+#endif

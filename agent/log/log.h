@@ -1,0 +1,118 @@
+/* log.h: the write path. Batches accepted from producers are gathered into objects, stored, committed in the brain in each
+ * partition's order, and answered when they are durable.
+ *
+ * Everything that waits is driven by log_tick(): the log itself knows no sockets, no timers and no PostgreSQL, only a
+ * LogBackend, so that tests inject time, store and brain. One thread owns it all. */
+#ifndef STREAMHOUSE_LOG_H
+#define STREAMHOUSE_LOG_H
+
+#include "agent/log/append.h"
+#include "agent/log/tail.h"
+#include "common/commit_row.h"
+#include "common/status.h"
+
+typedef struct Log Log;
+
+enum {
+    LOG_NEVER_MS = INT32_MAX,       /* log_tick(): nothing is due */
+    LOG_LOCKED_RETRY_MIN_MS = 2,    /* first wait after `locked` */
+    LOG_LOCKED_RETRY_MAX_MS = 50,   /* longest one */
+    LOG_STORE_BUSY_RETRY_MS = 10,   /* after the store's queue was full */
+    LOG_RESERVE_RETRY_MS = 250,     /* after intents could not be had */
+    LOG_UPLOAD_BATCHES_MAX = 16384, /* batches in one object */
+};
+
+/* How the brain answered one batch. */
+typedef enum CommitStatus {
+    COMMIT_COMMITTED,
+    COMMIT_DUPLICATE, /* base_offset is the first one's */
+    COMMIT_LOCKED,    /* not final: ask again */
+    COMMIT_REFUSED    /* fenced, invalid or unknown: error says which */
+} CommitStatus;
+
+typedef struct CommitAnswer {
+    int32_t batch; /* ordinal in the object */
+    CommitStatus status;
+    KafkaError error;
+    int64_t base_offset;
+    int32_t leader_epoch;
+    int64_t log_start_offset;
+} CommitAnswer;
+
+typedef enum CommitOutcome {
+    COMMIT_ANSWERED, /* answers[] holds one for each batch asked */
+    COMMIT_UNKNOWN,  /* the connection died or the call was not sent: ask again, the brain remembers */
+    COMMIT_FAILED,   /* rolled back, may succeed later */
+    COMMIT_EXPIRED   /* the brain will never take this object */
+} CommitOutcome;
+
+typedef struct Intent {
+    int64_t object_id;
+    char key[128];
+} Intent;
+
+typedef void (*IntentsReserved)(void *argument, const Intent *intents, size_t count);
+typedef void (*PutFinished)(void *argument, const Status *status);
+typedef void (*CommitFinished)(void *argument, CommitOutcome outcome, const CommitAnswer *answers, size_t count);
+
+/* What the log needs from the world. Callbacks come later, never from within the call, exactly once. */
+typedef struct LogBackend {
+    void *context;
+    /* Asks the brain for intents; count 0 in the callback means none could be had. */
+    void (*reserve)(void *context, int count, IntentsReserved done, void *argument);
+    /* Stores an object, retrying until the deadline. False: not started, now is no time for it. */
+    bool (*put)(void *context, const char *key, const Slice *slices, size_t count, int deadline_ms, PutFinished done,
+                void *argument);
+    void (*commit)(void *context, int64_t object_id, int64_t object_bytes, const CommitRow *rows, size_t count,
+                   CommitFinished done, void *argument);
+    /* Something is due: call log_tick() before long, and not from here. */
+    void (*wake)(void *context);
+    /* A partition's high watermark moved, or its leadership was found to be another's. */
+    void (*moved)(void *context, Partition *partition);
+    void (*fenced)(void *context, Partition *partition);
+} LogBackend;
+
+/* Copied at creation; log_configure() changes them later. */
+typedef struct LogOptions {
+    size_t flush_bytes;    /* an upload with this many bytes of batches is sealed */
+    int64_t linger_ms;     /* an upload this old is sealed */
+    int64_t idle_flush_ms; /* with no PUT under way, one that got nothing for this long is sealed */
+    int put_parallel_max;
+    int64_t put_timeout_ms;   /* longest a PUT is tried */
+    int intents_min;          /* ask for more below this */
+    int64_t intent_fresh_ms;  /* an intent older than this is not used any more; the reaper gets it */
+    size_t tail_bytes_max;
+} LogOptions;
+
+typedef struct LogAppend {
+    Partition *partition;
+    Block *frame; /* held until the batch is final and out of the tail */
+    uint8_t *bytes;
+    int32_t size;
+    BatchHeader header;
+    int64_t deadline_ms; /* on the clock of log_tick() */
+} LogAppend;
+
+Log *log_new(const LogOptions *options, const LogBackend *backend);
+void log_configure(Log *log, const LogOptions *options);
+/* Frees everything without answering anybody; only when no backend call is under way. */
+void log_free(Log *log);
+
+/* Takes a batch that was checked. The answer comes later, exactly once: NONE when durable, otherwise why not. False when
+ * memory is short: nothing was taken. */
+MUST_CHECK bool log_append(Log *log, const LogAppend *append, int64_t now_ms, AppendAnswered done, void *argument);
+
+/* Does all that is due and says in how many ms the next thing is; LOG_NEVER_MS when nothing is. */
+int64_t log_tick(Log *log, int64_t now_ms);
+
+/* Seals what is open, whatever its age (draining). */
+void log_flush(Log *log);
+/* No batch is waiting for an answer and no call is under way. */
+bool log_is_idle(const Log *log);
+
+/* The topic was deleted: its batches fail, its tail goes. */
+void log_forget_partition(Log *log, Partition *partition);
+
+Tail *log_tail(Log *log);
+
+#endif

@@ -1,0 +1,311 @@
+/* service.c: binds the log to libuv, the brain and the store. */
+#include "agent/log/service.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "agent/brain/brain.h"
+#include "agent/catalog/catalog.h"
+#include "agent/clock.h"
+#include "agent/jobs/lease.h"
+#include "agent/journal.h"
+#include "agent/metrics.h"
+#include "agent/read/fetcher.h"
+#include "common/store/store.h"
+
+static const BrainStatement reserve_statement = {
+    "reserve", "SELECT object_id, key FROM sh_reserve_objects($1, $2, $3)", 3, { BRAIN_INT4, BRAIN_INT4, BRAIN_INT8 }
+};
+static const BrainStatement commit_statement = {
+    "commit",
+    "SELECT batch, status::text, error_code, base_offset, leader_epoch, log_start_offset "
+    "FROM sh_commit_object($1, $2, $3, $4)",
+    4,
+    { BRAIN_INT4, BRAIN_INT8, BRAIN_INT8, BRAIN_BYTEA },
+};
+
+enum { INTENT_FRESH_PART = 4 /* an intent is used in the first quarter of its life */ };
+
+/* What SQL calls them. */
+static const char *const commit_status_names[] = {
+    [COMMIT_COMMITTED] = "committed",
+    [COMMIT_DUPLICATE] = "duplicate",
+    [COMMIT_LOCKED] = "locked",
+};
+
+struct LogService {
+    Agent *agent;
+    Log *log;
+    uv_timer_t *timer;
+    void (*drained)(void *argument);
+    void *drained_argument;
+};
+
+/* A backend call under way: whom to tell. */
+typedef struct ServiceCall {
+    union {
+        IntentsReserved reserved;
+        PutFinished put;
+        CommitFinished committed;
+    } done;
+    void *argument;
+} ServiceCall;
+
+static ServiceCall *call_new(void *argument)
+{
+    ServiceCall *call = calloc(1, sizeof(ServiceCall));
+    if (!call) {
+        abort(); /* a call that is neither made nor answered would hold its batches for ever */
+    }
+    call->argument = argument;
+    return call;
+}
+
+static void service_reserved(const BrainResult *result, void *argument)
+{
+    ServiceCall call = *(ServiceCall *)argument;
+    free(argument);
+    int count = status_is_ok(&result->status) ? brain_row_count(result) : 0;
+    Intent *intents = calloc((size_t)count + 1, sizeof(Intent));
+    if (!status_is_ok(&result->status)) {
+        journal_seldom(JOURNAL_WARN, "log", "no object keys could be reserved: %s", result->message);
+    }
+    for (int row = 0; intents && row < count; row++) {
+        Slice key = brain_text(result, row, 1);
+        intents[row].object_id = brain_int8(result, row, 0);
+        snprintf(intents[row].key, sizeof(intents[row].key), "%.*s", (int)key.size, key.data);
+    }
+    call.done.reserved(call.argument, intents, intents ? (size_t)count : 0);
+    free(intents);
+}
+
+static void service_reserve(void *context, int count, IntentsReserved done, void *argument)
+{
+    LogService *service = context;
+    ServiceCall *call = call_new(argument);
+    call->done.reserved = done;
+    BrainParameters parameters;
+    brain_parameters_init(&parameters);
+    brain_put_int4(&parameters, lease_agent_id(service->agent->lease));
+    brain_put_int4(&parameters, count);
+    brain_put_int8(&parameters, service->agent->settings.intent_ttl_ms);
+    brain_send(service->agent->brain, BRAIN_READ,
+               &(BrainQuery){ .statement = &reserve_statement, .parameters = &parameters }, service_reserved, call);
+}
+
+static void service_stored(const StoreResult *result, void *argument)
+{
+    ServiceCall call = *(ServiceCall *)argument;
+    free(argument);
+    call.done.put(call.argument, &result->status);
+}
+
+static bool service_put(void *context, const char *key, const Slice *slices, size_t count, int deadline_ms,
+                        PutFinished done, void *argument)
+{
+    LogService *service = context;
+    ServiceCall *call = call_new(argument);
+    call->done.put = done;
+    StorePut put = {
+        .key = key,
+        .slices = slices,
+        .slice_count = count,
+        .deadline_ms = deadline_ms,
+        .if_absent = true,
+        .key_is_unique = true,
+    };
+    if (!store_put(service->agent->store, &put, service_stored, call)) {
+        free(call);
+        return false;
+    }
+    return true;
+}
+
+static CommitStatus service_commit_status(Slice name)
+{
+    for (int status = COMMIT_COMMITTED; status <= COMMIT_LOCKED; status++) {
+        if (slice_equals(name, slice_of_text(commit_status_names[status]))) {
+            return (CommitStatus)status;
+        }
+    }
+    return COMMIT_REFUSED;
+}
+
+static CommitOutcome service_outcome(const BrainResult *result)
+{
+    if (status_is_ok(&result->status)) {
+        return COMMIT_ANSWERED;
+    }
+    journal_seldom(JOURNAL_WARN, "log", "a commit has to be asked for again: %s", result->message);
+    if (result->in_doubt || result->sqlstate[0] == '\0') {
+        return COMMIT_UNKNOWN;
+    }
+    return brain_kafka_error(result) == KAFKA_ERROR_KAFKA_STORAGE_ERROR ? COMMIT_EXPIRED : COMMIT_FAILED;
+}
+
+static void service_committed(const BrainResult *result, void *argument)
+{
+    ServiceCall call = *(ServiceCall *)argument;
+    free(argument);
+    CommitOutcome outcome = service_outcome(result);
+    int count = outcome == COMMIT_ANSWERED ? brain_row_count(result) : 0;
+    CommitAnswer *answers = calloc((size_t)count + 1, sizeof(CommitAnswer));
+    for (int row = 0; answers && row < count; row++) {
+        answers[row] = (CommitAnswer){
+            .batch = brain_int4(result, row, 0),
+            .status = service_commit_status(brain_text(result, row, 1)),
+            .error = (KafkaError)brain_int2(result, row, 2),
+            .base_offset = brain_int8(result, row, 3),
+            .leader_epoch = brain_int4(result, row, 4),
+            .log_start_offset = brain_int8(result, row, 5),
+        };
+    }
+    call.done.committed(call.argument, answers ? outcome : COMMIT_UNKNOWN, answers, (size_t)count);
+    free(answers);
+}
+
+static void service_pack(uint8_t *out, const CommitRow *row)
+{
+    const struct {
+        uint64_t value;
+        size_t size;
+    } fields[] = {
+        { (uint32_t)row->batch, 4 },          { (uint32_t)row->topic_id, 4 },
+        { (uint32_t)row->partition, 4 },      { (uint32_t)row->lease_epoch, 4 },
+        { (uint64_t)row->byte_start, 8 },     { (uint32_t)row->byte_length, 4 },
+        { (uint32_t)row->offset_count, 4 },   { (uint64_t)row->base_timestamp, 8 },
+        { (uint64_t)row->max_timestamp, 8 },  { (uint64_t)row->producer_id, 8 },
+        { (uint16_t)row->producer_epoch, 2 }, { (uint16_t)row->attributes, 2 },
+        { (uint32_t)row->first_sequence, 4 },
+    };
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+        for (size_t byte = fields[i].size; byte > 0; byte--) {
+            *out++ = (uint8_t)(fields[i].value >> (8 * (byte - 1)));
+        }
+    }
+}
+
+static void service_commit(void *context, int64_t object_id, int64_t object_bytes, const CommitRow *rows, size_t count,
+                           CommitFinished done, void *argument)
+{
+    LogService *service = context;
+    ServiceCall *call = call_new(argument);
+    call->done.committed = done;
+    uint8_t *packed = malloc(count * COMMIT_ROW_SIZE);
+    if (!packed) {
+        abort();
+    }
+    for (size_t i = 0; i < count; i++) {
+        service_pack(packed + i * COMMIT_ROW_SIZE, &rows[i]);
+    }
+    BrainParameters parameters;
+    brain_parameters_init(&parameters);
+    brain_put_int4(&parameters, lease_agent_id(service->agent->lease));
+    brain_put_int8(&parameters, object_id);
+    brain_put_int8(&parameters, object_bytes);
+    brain_put_bytea(&parameters, slice_of(packed, count * COMMIT_ROW_SIZE));
+    free(packed);
+    brain_send(service->agent->brain, BRAIN_COMMIT,
+               &(BrainQuery){ .statement = &commit_statement, .parameters = &parameters }, service_committed, call);
+}
+
+static void service_tick(uv_timer_t *timer)
+{
+    LogService *service = timer->data;
+    int64_t due_ms = log_tick(service->log, time_ms());
+    if (due_ms != LOG_NEVER_MS && !(uv_is_active((uv_handle_t *)timer) && uv_timer_get_due_in(timer) == 0)) {
+        uv_timer_start(timer, service_tick, (uint64_t)due_ms, 0);
+    }
+    if (service->drained && log_is_idle(service->log)) {
+        void (*drained)(void *) = service->drained;
+        service->drained = NULL;
+        drained(service->drained_argument);
+    }
+}
+
+static void service_wake(void *context)
+{
+    LogService *service = context;
+    uv_timer_start(service->timer, service_tick, 0, 0);
+}
+
+static void service_moved(void *context, Partition *partition)
+{
+    LogService *service = context;
+    fetcher_moved(service->agent->fetcher, partition);
+}
+
+static void service_fenced(void *context, Partition *partition)
+{
+    LogService *service = context;
+    (void)partition;
+    catalog_refresh(service->agent->catalog, NULL, NULL);
+}
+
+static LogOptions service_options(const Settings *settings)
+{
+    return (LogOptions){
+        .flush_bytes = (size_t)settings->flush_bytes,
+        .linger_ms = settings->linger_ms,
+        .idle_flush_ms = settings->idle_flush_ms,
+        .put_parallel_max = settings->put_parallel,
+        .put_timeout_ms = settings->put_timeout_ms,
+        .intents_min = settings->intent_pool,
+        .intent_fresh_ms = settings->intent_ttl_ms / INTENT_FRESH_PART,
+        .tail_bytes_max = (size_t)settings->tail_bytes_max,
+    };
+}
+
+LogService *log_service_new(Agent *agent)
+{
+    LogService *service = calloc(1, sizeof(LogService));
+    uv_timer_t *timer = malloc(sizeof(uv_timer_t));
+    LogOptions options = service_options(&agent->settings);
+    LogBackend backend = {
+        .context = service,
+        .reserve = service_reserve,
+        .put = service_put,
+        .commit = service_commit,
+        .wake = service_wake,
+        .moved = service_moved,
+        .fenced = service_fenced,
+    };
+    Log *log = service && timer ? log_new(&options, &backend) : NULL;
+    if (!log) {
+        free(service);
+        free(timer);
+        return NULL;
+    }
+    *service = (LogService){ .agent = agent, .log = log, .timer = timer };
+    uv_timer_init(agent->loop, timer);
+    timer->data = service;
+    agent->log = log;
+    return service;
+}
+
+void log_service_reload(LogService *service)
+{
+    LogOptions options = service_options(&service->agent->settings);
+    log_configure(service->log, &options);
+}
+
+void log_service_drain(LogService *service, void (*done)(void *argument), void *argument)
+{
+    service->drained = done;
+    service->drained_argument = argument;
+    log_flush(service->log);
+    service_wake(service);
+}
+
+static void service_timer_closed(uv_handle_t *handle)
+{
+    free(handle);
+}
+
+void log_service_free(LogService *service)
+{
+    uv_close((uv_handle_t *)service->timer, service_timer_closed);
+    service->agent->log = NULL;
+    log_free(service->log);
+    free(service);
+}

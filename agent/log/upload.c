@@ -1,0 +1,240 @@
+/* upload.c: sealed uploads into the store. Each takes an intent, becomes an object's bytes and is PUT; several PUTs run at
+ * once and may end in any order, which commit.c puts right. Nothing is deleted when a PUT fails: the intent expires and
+ * the reaper deals with whatever arrived. */
+#include "agent/log/log_internal.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <utlist.h>
+
+#include "agent/clock.h"
+#include "agent/journal.h"
+#include "agent/metrics.h"
+
+enum { RESERVE_BATCH = 32 };
+_Static_assert(RESERVE_BATCH * 2 <= LOG_INTENTS_MAX, "a reservation always fits beside what is left");
+
+typedef struct UploadCall {
+    Log *log;
+    Upload *upload;
+} UploadCall;
+
+static const bool upload_moves[UPLOAD_FAILED + 1][UPLOAD_FAILED + 1] = {
+    [UPLOAD_OPEN] = { [UPLOAD_SEALED] = true },
+    [UPLOAD_SEALED] = { [UPLOAD_PUTTING] = true, [UPLOAD_FAILED] = true },
+    [UPLOAD_PUTTING] = { [UPLOAD_STORED] = true, [UPLOAD_FAILED] = true },
+};
+
+void upload_enter(Upload *upload, UploadState state)
+{
+    assert(upload_moves[upload->state][state]);
+    upload->state = state;
+}
+
+void upload_free(Log *log, Upload *upload)
+{
+    DL_DELETE(log->uploads, upload);
+    if (log->open == upload) {
+        log->open = NULL;
+    }
+    for (size_t i = 0; i < upload->append_count; i++) {
+        Append *append = upload->appends[i];
+        block_release(append->frame);
+        topic_release(append->partition->topic);
+        free(append);
+    }
+    free(upload->appends);
+    object_writer_free(&upload->object);
+    free(upload);
+}
+
+void upload_release_if_done(Log *log, Upload *upload)
+{
+    if (upload->unfinished == 0 && upload->state != UPLOAD_PUTTING && upload->state != UPLOAD_OPEN) {
+        upload_free(log, upload);
+    }
+}
+
+/* Every batch that still waits fails, retriably: the producer sends it again. */
+static void upload_fail(Log *log, Upload *upload, KafkaError error)
+{
+    upload_enter(upload, UPLOAD_FAILED);
+    for (size_t i = 0; i < upload->append_count; i++) {
+        if (upload->appends[i]->state != APPEND_FINAL) {
+            order_finish(log, upload->appends[i], error, OFFSET_UNKNOWN);
+        }
+    }
+}
+
+static void intents_reserved(void *argument, const Intent *intents, size_t count)
+{
+    Log *log = argument;
+    log->calls--;
+    log->reserving = false;
+    if (count == 0) {
+        log->reserve_at_ms = log->now_ms + LOG_RESERVE_RETRY_MS;
+    }
+    for (size_t i = 0; i < count && log->intent_count < LOG_INTENTS_MAX; i++) {
+        log->intent_from_ms[log->intent_count] = log->now_ms;
+        log->intents[log->intent_count++] = intents[i];
+    }
+    log->backend.wake(log->backend.context);
+}
+
+static void intents_keep_enough(Log *log)
+{
+    while (log->intent_count > 0 && log->now_ms - log->intent_from_ms[0] > log->options.intent_fresh_ms) {
+        log->intent_count--;
+        memmove(log->intents, log->intents + 1, log->intent_count * sizeof(Intent));
+        memmove(log->intent_from_ms, log->intent_from_ms + 1, log->intent_count * sizeof(int64_t));
+    }
+    if ((int)log->intent_count >= log->options.intents_min || log->reserving || log->now_ms < log->reserve_at_ms) {
+        return;
+    }
+    log->reserving = true;
+    log->calls++;
+    log->backend.reserve(log->backend.context, RESERVE_BATCH, intents_reserved, log);
+}
+
+static Status upload_lay_out(Upload *upload)
+{
+    Status status = status_ok();
+    for (size_t i = 0; i < upload->append_count && status_is_ok(&status); i++) {
+        Append *append = upload->appends[i];
+        if (append->state == APPEND_FINAL) {
+            continue;
+        }
+        ObjectBatch batch = {
+            .partition = append->partition->index,
+            .lease_epoch = append->lease_epoch,
+            .base_offset = OFFSET_UNKNOWN,
+            .bytes = slice_of(append->bytes, (size_t)append->size),
+            .header = append->header,
+            .context = append,
+        };
+        memcpy(batch.topic_uuid, append->partition->topic->uuid, sizeof(batch.topic_uuid));
+        status = object_writer_add(&upload->object, &batch);
+    }
+    ObjectIdentity identity = { .object_id = upload->object_id, .created_ms = time_wall_ms() };
+    if (status_is_ok(&status)) {
+        status = object_writer_seal(&upload->object, &identity);
+    }
+    for (size_t i = 0; i < upload->object.batch_count && status_is_ok(&status); i++) {
+        const ObjectBatch *batch = &upload->object.batches[i];
+        Append *append = batch->context;
+        append->ordinal = batch->ordinal;
+        append->byte_start = batch->byte_start;
+    }
+    return status;
+}
+
+static void upload_stored(Upload *upload)
+{
+    upload_enter(upload, UPLOAD_STORED);
+    upload->commit_due = true;
+    for (size_t i = 0; i < upload->append_count; i++) {
+        if (upload->appends[i]->state == APPEND_GATHERED) {
+            append_enter(upload->appends[i], APPEND_STORED);
+        }
+    }
+}
+
+static void upload_put_finished(void *argument, const Status *status)
+{
+    UploadCall *call = argument;
+    Log *log = call->log;
+    Upload *upload = call->upload;
+    free(call);
+    log->calls--;
+    log->putting--;
+    metric_set(METRIC_LOG_UPLOADS_RUNNING, log->putting);
+    metric_observe(METRIC_LOG_PUT_DURATION, (double)(time_ms() - upload->put_started_ms) / 1000.0);
+    if (status_is_ok(status)) {
+        upload_stored(upload);
+    } else {
+        metric_add(METRIC_LOG_UPLOADS_FAILED, 1);
+        journal_seldom(JOURNAL_WARN, "log", "object %s could not be stored, its producers will send again: %s",
+                       upload->key, status->message);
+        upload_fail(log, upload, KAFKA_ERROR_KAFKA_STORAGE_ERROR);
+        upload_release_if_done(log, upload);
+    }
+    log->backend.wake(log->backend.context);
+}
+
+static int upload_deadline_ms(const Log *log, const Upload *upload)
+{
+    int64_t left_ms = upload->latest_deadline_ms - log->now_ms;
+    if (left_ms > log->options.put_timeout_ms) {
+        left_ms = log->options.put_timeout_ms;
+    }
+    return left_ms < 1 ? 1 : (int)left_ms;
+}
+
+/* False when the store takes nothing now. */
+static bool upload_put(Log *log, Upload *upload)
+{
+    size_t count = object_writer_slice_count(&upload->object);
+    Slice *slices = malloc(count * sizeof(Slice));
+    UploadCall *call = malloc(sizeof(UploadCall));
+    bool started = slices && call;
+    if (started) {
+        *call = (UploadCall){ log, upload };
+        object_writer_slices(&upload->object, slices);
+        started = log->backend.put(log->backend.context, upload->key, slices, count,
+                                   upload_deadline_ms(log, upload), upload_put_finished, call);
+    }
+    free(slices);
+    log->store_busy = !started;
+    if (!started) {
+        free(call);
+        return false;
+    }
+    upload->put_started_ms = time_ms();
+    log->calls++;
+    log->putting++;
+    metric_set(METRIC_LOG_UPLOADS_RUNNING, log->putting);
+    upload_enter(upload, UPLOAD_PUTTING);
+    return true;
+}
+
+/* False when there is no more to be started now. */
+static bool upload_start(Log *log, Upload *upload)
+{
+    if (upload->unfinished == 0) {
+        upload_fail(log, upload, KAFKA_ERROR_NONE);
+        upload_release_if_done(log, upload);
+        return true;
+    }
+    if (upload->object_id == 0) {
+        if (log->intent_count == 0) {
+            return false;
+        }
+        Intent *intent = &log->intents[--log->intent_count];
+        upload->object_id = intent->object_id;
+        memcpy(upload->key, intent->key, sizeof(upload->key));
+        Status status = upload_lay_out(upload);
+        if (!status_is_ok(&status)) {
+            journal_seldom(JOURNAL_ERROR, "log", "an object could not be laid out: %s", status.message);
+            upload_fail(log, upload, KAFKA_ERROR_KAFKA_STORAGE_ERROR);
+            upload_release_if_done(log, upload);
+            return true;
+        }
+    }
+    return upload_put(log, upload);
+}
+
+void upload_start_all(Log *log)
+{
+    Upload *upload = log->uploads;
+    intents_keep_enough(log);
+    log->store_busy = false;
+    while (upload && log->putting < log->options.put_parallel_max) {
+        Upload *next = upload->next;
+        if (upload->state == UPLOAD_SEALED && !upload_start(log, upload)) {
+            break;
+        }
+        upload = next;
+    }
+}

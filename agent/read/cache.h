@@ -1,0 +1,58 @@
+/* cache.h: pieces of objects in memory: blocks of one size, aligned in the object, least recently used out first. Readers
+ * of different partitions share them. What is being read from the store is bounded apart, so that a backfill queues here
+ * and delays neither producers nor readers of the tail. */
+#ifndef STREAMHOUSE_CACHE_H
+#define STREAMHOUSE_CACHE_H
+
+#include <stdint.h>
+
+#include "common/block.h"
+#include "common/status.h"
+
+typedef struct Cache Cache;
+
+typedef struct CacheOptions {
+    size_t block_bytes;
+    size_t bytes_max;      /* kept */
+    size_t cold_bytes_max; /* being read; more waits its turn */
+} CacheOptions;
+
+/* block NULL on failure. */
+typedef void (*CacheGot)(void *argument, const Status *status, Block *block);
+
+/* Reads a range of an object. False: not started, now is no time for it. */
+typedef struct CacheBackend {
+    void *context;
+    bool (*get)(void *context, const char *key, uint64_t start, uint64_t length, CacheGot done, void *argument);
+} CacheBackend;
+
+/* An object as readers know it. */
+typedef struct CacheObject {
+    int64_t object_id;
+    const char *key;
+} CacheObject;
+
+/* Called once, from the loop, when the wanted block is there or cannot be had. */
+typedef void (*CacheReady)(void *argument, const Status *status);
+
+Cache *cache_new(const CacheOptions *options, const CacheBackend *backend);
+/* Only when no read is under way. */
+void cache_free(Cache *cache);
+void cache_configure(Cache *cache, const CacheOptions *options);
+
+size_t cache_block_bytes(const Cache *cache);
+
+/* The block with this number; NULL when it is not there. Borrowed: hold it to keep it. */
+Block *cache_find(Cache *cache, int64_t object_id, uint64_t number);
+
+/* Has the block read unless it is there or under way. ready NULL: nobody waits (read-ahead), and nothing happens when
+ * others wait for their turn already. False when memory is short. */
+bool cache_want(Cache *cache, const CacheObject *object, uint64_t number, CacheReady ready, void *argument);
+
+/* Tries again to start what waits for its turn; call it from time to time while cache_is_waiting(). */
+void cache_pump(Cache *cache);
+bool cache_is_waiting(const Cache *cache);
+/* No read is under way. */
+bool cache_is_idle(const Cache *cache);
+
+#endif

@@ -1,0 +1,335 @@
+/* fetch_task.c: one fetch, tried until it has enough, or its time is up. A try gathers from memory and starts what is
+ * missing; it is repeated when that arrives or a partition moves. */
+#include <stdlib.h>
+
+#include <utlist.h>
+
+#include "agent/clock.h"
+#include "agent/journal.h"
+#include "agent/metrics.h"
+#include "agent/read/fetcher_internal.h"
+
+enum { LOOKUPS_MAX = 4 /* of one item: beyond that its segments contradict each other */ };
+
+/* What one try found. */
+typedef struct Try {
+    bool may_start; /* nothing is under way yet: what is missing may be asked for */
+    int64_t bytes;
+    bool error;
+    int32_t *lookups;
+    size_t lookup_count;
+} Try;
+
+FetchTask *fetch_task_hold(FetchTask *task)
+{
+    task->references++;
+    return task;
+}
+
+void fetch_task_release(FetchTask *task)
+{
+    if (--task->references > 0) {
+        return;
+    }
+    for (int32_t i = 0; i < task->request.count; i++) {
+        if (task->topics[i]) {
+            topic_release(task->topics[i]);
+        }
+    }
+    collection_free(&task->records);
+    free(task->topics);
+    free(task->waits);
+    free(task);
+}
+
+void fetch_task_schedule(FetchTask *task)
+{
+    Fetcher *fetcher = task->fetcher;
+    if (task->scheduled || task->finished) {
+        return;
+    }
+    task->scheduled = true;
+    task->next_scheduled = fetcher->scheduled;
+    fetcher->scheduled = fetch_task_hold(task);
+    fetcher_wake(fetcher, 0);
+}
+
+static void task_timer_closed(uv_handle_t *handle)
+{
+    free(handle);
+}
+
+/* Leaves every list; callbacks under way find it finished. */
+static void task_finish(FetchTask *task)
+{
+    task->finished = true;
+    for (int32_t i = 0; task->waits && i < task->request.count; i++) {
+        if (task->waits[i].task) {
+            DL_DELETE(task->request.items[i].partition->waits, &task->waits[i]);
+        }
+    }
+    if (task->timer) {
+        uv_close((uv_handle_t *)task->timer, task_timer_closed);
+    }
+    DL_DELETE(task->fetcher->all, task);
+    task->fetcher->tasks--;
+    metric_set(METRIC_FETCHES_WAITING, (double)task->fetcher->tasks);
+}
+
+static void task_answer(FetchTask *task)
+{
+    for (int32_t i = 0; i < task->request.count; i++) {
+        FetchItem *item = &task->request.items[i];
+        if (item->partition) {
+            item->high_watermark = item->partition->high_watermark;
+            item->log_start_offset = item->partition->log_start_offset;
+        }
+    }
+    task_finish(task);
+    task->done(task->argument, task->request.items, task->request.count, &task->records);
+    fetch_task_release(task);
+}
+
+void fetch_cancel(FetchTask *task)
+{
+    task_finish(task);
+    fetch_task_release(task);
+}
+
+static void task_loaded(void *argument, const Status *status)
+{
+    FetchTask *task = argument;
+    task->pending--;
+    if (!task->finished && !status_is_ok(status)) {
+        journal_seldom(JOURNAL_WARN, "fetch", "records could not be read: %s", status->message);
+        task->load_error = KAFKA_ERROR_KAFKA_STORAGE_ERROR;
+        for (int32_t i = 0; status->code == STATUS_NOT_FOUND && i < task->request.count; i++) {
+            if (task->request.items[i].partition) {
+                segments_drop(&task->fetcher->segments, task->request.items[i].partition);
+            }
+        }
+    }
+    fetch_task_schedule(task);
+    fetch_task_release(task);
+}
+
+static void task_load(FetchTask *task, const CollectResult *missing)
+{
+    Fetcher *fetcher = task->fetcher;
+    task->pending++;
+    fetch_task_hold(task);
+    if (!cache_want(fetcher->cache, &missing->object, missing->block_number, task_loaded, task)) {
+        task->pending--;
+        task->references--;
+        task->load_error = KAFKA_ERROR_KAFKA_STORAGE_ERROR;
+        return;
+    }
+    uint64_t ahead = (uint64_t)fetcher->agent->settings.read_ahead_bytes / cache_block_bytes(fetcher->cache);
+    for (uint64_t i = 1; i <= ahead && missing->block_number + i <= missing->last_block_number; i++) {
+        (void)cache_want(fetcher->cache, &missing->object, missing->block_number + i, NULL, NULL);
+    }
+    if (cache_is_waiting(fetcher->cache)) {
+        fetcher_wake(fetcher, 1);
+    }
+}
+
+/* Has what follows a cold read brought, so that the next fetch finds it. */
+static void task_read_ahead(FetchTask *task, Partition *partition, int64_t offset)
+{
+    Fetcher *fetcher = task->fetcher;
+    SegmentRef *ref = tail_find(partition, offset) == TAIL_MISS
+                          ? segments_find(&fetcher->segments, partition, offset)
+                          : NULL;
+    if (!ref) {
+        return;
+    }
+    size_t block_bytes = cache_block_bytes(fetcher->cache);
+    int32_t position = ref->hint_offset <= offset ? ref->hint_position : 0;
+    uint64_t start = (uint64_t)ref->byte_start + (uint64_t)position;
+    uint64_t end = (uint64_t)ref->byte_start + (uint64_t)ref->byte_length;
+    uint64_t ahead = start + (uint64_t)fetcher->agent->settings.read_ahead_bytes;
+    CacheObject object = { ref->object_id, ref->key };
+    for (uint64_t at = start / block_bytes; at * block_bytes < (end < ahead ? end : ahead); at++) {
+        (void)cache_want(fetcher->cache, &object, at, NULL, NULL);
+    }
+}
+
+static void item_needs_lookup(FetchItem *item, int32_t index, Try *found)
+{
+    if (!found->may_start) {
+        return;
+    }
+    if (item->lookups++ >= LOOKUPS_MAX) {
+        item->error = KAFKA_ERROR_KAFKA_STORAGE_ERROR;
+        found->error = true;
+        return;
+    }
+    found->lookups[found->lookup_count++] = index;
+}
+
+/* Is the offset where the partition's records are, as far as is known? False: settled or being looked up. */
+static bool item_is_in_range(FetchTask *task, int32_t index, Try *found)
+{
+    FetchItem *item = &task->request.items[index];
+    const Partition *partition = item->partition;
+    if (partition->topic->deleted) {
+        item->error = KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION;
+        found->error = true;
+        return false;
+    }
+    if (partition->watermark_age != task->fetcher->generation) {
+        item_needs_lookup(item, index, found);
+        return false;
+    }
+    if (item->offset <= partition->high_watermark && item->offset >= partition->log_start_offset) {
+        return true;
+    }
+    if (!item->verified) {
+        item_needs_lookup(item, index, found);
+    } else {
+        item->error = KAFKA_ERROR_OFFSET_OUT_OF_RANGE;
+        found->error = true;
+    }
+    return false;
+}
+
+static void item_try(FetchTask *task, int32_t index, Try *found)
+{
+    FetchItem *item = &task->request.items[index];
+    item->slice_count = 0;
+    if (item->error != KAFKA_ERROR_NONE) {
+        found->error = true;
+        return;
+    }
+    int64_t left = task->request.bytes_max - found->bytes;
+    if (!item_is_in_range(task, index, found) || left <= 0) {
+        return;
+    }
+    CollectRequest request = {
+        .partition = item->partition,
+        .offset = item->offset,
+        .bytes_max = item->bytes_max < left ? item->bytes_max : left,
+        .one_anyway = found->bytes == 0,
+    };
+    CollectResult result = collect(&task->fetcher->collector, &request, &task->records);
+    item->first_slice = result.first_slice;
+    item->slice_count = result.slice_count;
+    found->bytes += result.bytes;
+    if (result.bytes > 0) {
+        task_read_ahead(task, item->partition, result.next_offset);
+    } else if (result.stop == COLLECT_LOOKUP) {
+        item_needs_lookup(item, index, found);
+    } else if (result.stop == COLLECT_LOAD) {
+        if (found->may_start) {
+            task_load(task, &result);
+        }
+    } else if (result.stop == COLLECT_CORRUPT) {
+        journal_seldom(JOURNAL_ERROR, "fetch", "an object holds no valid batch for %s-%d at offset %lld",
+                       item->partition->topic->name, item->partition->index, (long long)item->offset);
+        metric_add(METRIC_FETCH_CORRUPT, 1);
+        item->error = KAFKA_ERROR_KAFKA_STORAGE_ERROR;
+        found->error = true;
+    }
+}
+
+static void task_timed_out(uv_timer_t *timer)
+{
+    fetch_task_schedule(timer->data);
+}
+
+/* Waits for partitions to move, or for the time to be up. */
+static void task_wait(FetchTask *task)
+{
+    if (task->timer) {
+        return;
+    }
+    task->timer = malloc(sizeof(uv_timer_t));
+    task->waits = calloc((size_t)task->request.count, sizeof(FetchWait));
+    if (task->timer) {
+        uv_timer_init(task->fetcher->agent->loop, task->timer);
+        task->timer->data = task;
+        int64_t left_ms = task->deadline_ms - time_ms();
+        uv_timer_start(task->timer, task_timed_out, left_ms > 0 ? (uint64_t)left_ms : 0, 0);
+    }
+    for (int32_t i = 0; task->waits && i < task->request.count; i++) {
+        Partition *partition = task->request.items[i].partition;
+        if (partition) {
+            task->waits[i].task = task;
+            DL_APPEND(partition->waits, &task->waits[i]);
+        }
+    }
+}
+
+/* A block that cannot be had fails the items that need it, which are those with nothing so far. */
+static void task_spread_load_error(FetchTask *task)
+{
+    for (int32_t i = 0; i < task->request.count; i++) {
+        FetchItem *item = &task->request.items[i];
+        if (item->error == KAFKA_ERROR_NONE && item->partition &&
+            item->offset < item->partition->high_watermark &&
+            tail_find(item->partition, item->offset) == TAIL_MISS) {
+            item->error = task->load_error;
+        }
+    }
+    task->load_error = KAFKA_ERROR_NONE;
+}
+
+void fetch_task_try(FetchTask *task)
+{
+    if (task->finished) {
+        return;
+    }
+    Try found = { .may_start = task->pending == 0, .lookups = malloc((size_t)task->request.count * sizeof(int32_t) + 1) };
+    if (task->load_error != KAFKA_ERROR_NONE) {
+        task_spread_load_error(task);
+    }
+    collection_reset(&task->records);
+    for (int32_t i = 0; found.lookups && i < task->request.count; i++) {
+        item_try(task, i, &found);
+    }
+    if (found.lookup_count > 0) {
+        fetch_lookup(task, found.lookups, found.lookup_count);
+    }
+    free(found.lookups);
+    bool late = time_ms() >= task->deadline_ms;
+    bool waits_for_more = task->pending > 0 && found.bytes == 0;
+    if (!waits_for_more && (found.error || late || found.bytes >= task->request.bytes_min)) {
+        task_answer(task);
+    } else {
+        task_wait(task);
+    }
+}
+
+FetchTask *fetch_start(Fetcher *fetcher, const FetchRequest *request, FetchAnswered done, void *argument, bool *started)
+{
+    FetchTask *task = calloc(1, sizeof(FetchTask));
+    Topic **topics = calloc((size_t)request->count + 1, sizeof(Topic *));
+    *started = task && topics;
+    if (!*started) {
+        free(task);
+        free(topics);
+        return NULL;
+    }
+    *task = (FetchTask){
+        .fetcher = fetcher,
+        .references = 2, /* the caller's, and this function's */
+        .request = *request,
+        .topics = topics,
+        .done = done,
+        .argument = argument,
+        .deadline_ms = time_ms() + request->wait_ms,
+    };
+    collection_init(&task->records);
+    for (int32_t i = 0; i < request->count; i++) {
+        if (request->items[i].partition) {
+            topics[i] = topic_hold(request->items[i].partition->topic);
+        }
+    }
+    DL_APPEND(fetcher->all, task);
+    fetcher->tasks++;
+    metric_set(METRIC_FETCHES_WAITING, (double)fetcher->tasks);
+    fetch_task_try(task);
+    bool answered = task->finished;
+    fetch_task_release(task);
+    return answered ? NULL : task;
+}

@@ -1,0 +1,68 @@
+/* fetcher.h: the read path. A fetch of many partitions is served from memory; what is not there is looked up in the brain
+ * and read from the store, and the fetch is tried again; one that found nothing new waits, without polling, until a
+ * partition moves. */
+#ifndef STREAMHOUSE_FETCHER_H
+#define STREAMHOUSE_FETCHER_H
+
+#include "agent/agent.h"
+#include "agent/catalog/topic.h"
+#include "agent/kafka/error.h"
+#include "agent/read/collect.h"
+
+typedef struct Fetcher Fetcher;
+typedef struct FetchTask FetchTask;
+
+/* One partition of a fetch. */
+typedef struct FetchItem {
+    /* The caller's. */
+    Partition *partition; /* NULL with error set: not looked at */
+    int64_t offset;
+    int64_t bytes_max;
+    KafkaError error;
+    /* The answer. */
+    int64_t high_watermark;
+    int64_t log_start_offset;
+    size_t first_slice;
+    size_t slice_count;
+    /* The fetcher's. */
+    bool verified; /* the brain was asked since this fetch came */
+    int lookups;
+    FetchWait *wait;
+} FetchItem;
+
+/* The answer: items are filled; their slices are in the collection, which stays valid during the call. */
+typedef void (*FetchAnswered)(void *argument, FetchItem *items, int32_t count, const Collection *records);
+
+typedef struct FetchRequest {
+    FetchItem *items; /* the caller's memory, until the answer or fetch_cancel() */
+    int32_t count;
+    int64_t bytes_min; /* answer when this much is there */
+    int64_t bytes_max; /* over all items, in their order; the first batch may pass it */
+    int64_t wait_ms;   /* or after this time */
+} FetchRequest;
+
+Fetcher *fetcher_new(Agent *agent);
+/* Only when no task and no read is under way. */
+void fetcher_free(Fetcher *fetcher);
+bool fetcher_is_idle(const Fetcher *fetcher);
+void fetcher_reload(Fetcher *fetcher);
+
+/* Starts a fetch; the answer comes exactly once, from the loop or from within this call. NULL when memory is short, or
+ * when the answer was given already: started tells which. */
+FetchTask *fetch_start(Fetcher *fetcher, const FetchRequest *request, FetchAnswered done, void *argument, bool *started);
+/* No answer is wanted any more. */
+void fetch_cancel(FetchTask *task);
+
+/* Records were committed to the partition, or its topic is gone. */
+void fetcher_moved(Fetcher *fetcher, Partition *partition);
+/* Movements may have been missed: high watermarks are asked for again. */
+void fetcher_doubt(Fetcher *fetcher);
+/* The topic was deleted: forget its segments, wake who waits. */
+void fetcher_forget(Fetcher *fetcher, Topic *topic);
+
+/* A whole segment from cache or store, its batches patched. batches is empty on failure, and borrowed during the call.
+ * Called from the loop, or from within fetcher_read_segment(). */
+typedef void (*SegmentRead)(void *argument, const Status *status, Slice batches);
+void fetcher_read_segment(Fetcher *fetcher, const SegmentRef *ref, SegmentRead done, void *argument);
+
+#endif
