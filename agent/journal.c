@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "agent/clock.h"
+#include "agent/utf8.h"
 
 enum {
     LINE_BYTES = 4096,
@@ -153,35 +154,6 @@ static void line_add_escaped(Line *line, unsigned char byte, bool quoted)
     }
 }
 
-/* Bytes of the UTF-8 character at text; 0 when it is none, or one of the control characters above ASCII. */
-static size_t utf8_size(const unsigned char *text)
-{
-    /* By first byte: the size, and what the second byte may be (Unicode standard, table 3-7). */
-    static const struct {
-        unsigned char from, to, size, second, second_to;
-    } forms[] = {
-        { 0x01, 0x7f, 1, 0, 0xff },    { 0xc2, 0xc2, 2, 0xa0, 0xbf }, { 0xc3, 0xdf, 2, 0x80, 0xbf },
-        { 0xe0, 0xe0, 3, 0xa0, 0xbf }, { 0xe1, 0xec, 3, 0x80, 0xbf }, { 0xed, 0xed, 3, 0x80, 0x9f },
-        { 0xee, 0xef, 3, 0x80, 0xbf }, { 0xf0, 0xf0, 4, 0x90, 0xbf }, { 0xf1, 0xf3, 4, 0x80, 0xbf },
-        { 0xf4, 0xf4, 4, 0x80, 0x8f },
-    };
-    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
-        if (text[0] < forms[i].from || text[0] > forms[i].to) {
-            continue;
-        }
-        if (forms[i].size > 1 && (text[1] < forms[i].second || text[1] > forms[i].second_to)) {
-            return 0;
-        }
-        for (size_t at = 2; at < forms[i].size; at++) {
-            if ((text[at] & 0xc0) != 0x80) {
-                return 0;
-            }
-        }
-        return forms[i].size;
-    }
-    return 0;
-}
-
 /* Text that may hold anything; what is not UTF-8 becomes '?'. */
 static void line_add_foreign(Line *line, const char *text, bool quoted)
 {
@@ -317,7 +289,8 @@ __attribute__((format(printf, 4, 0))) static void journal_write(JournalLevel lev
 {
     char message[MESSAGE_BYTES];
     Line line = { .used = 0 };
-    secrets_hide(message, sizeof(message), vsnprintf(message, sizeof(message), format, arguments));
+    int wanted = vsnprintf(message, sizeof(message), format, arguments);
+    secrets_hide(message, sizeof(message), wanted);
     if (line_format == JOURNAL_JSON) {
         line_format_json(&line, level, component, fields, message);
     } else {

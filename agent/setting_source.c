@@ -309,7 +309,7 @@ Status settings_take_flags(Settings *settings, int count, char **arguments)
 {
     SettingPlace from = { SETTING_FROM_FLAG, NULL, 0 };
     for (int i = 1; i < count;) {
-        Flag flag;
+        Flag flag = { .used = 0 };
         Status status = flag_read(count - i, arguments + i, &flag);
         if (status_is_ok(&status) && flag.id >= 0) {
             status = setting_store(settings, (SettingId)flag.id, flag.value, &from);
@@ -334,7 +334,7 @@ Status settings_find_action(int count, char **arguments, char **environment, Set
         }
     }
     for (int i = 1; i < count;) {
-        Flag flag;
+        Flag flag = { .used = 0 };
         Status status = flag_read(count - i, arguments + i, &flag);
         if (!status_is_ok(&status)) {
             return status;

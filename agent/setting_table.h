@@ -1,4 +1,5 @@
-/* setting_table.h: every setting, one row each; included several times with SECTION and SETTING defined (settings.h).
+/* setting_table.h: every setting, one row each; included several times with SECTION and SETTING defined
+ * (settings.h).
  *
  *   SETTING(name, TYPE, default, minimum, maximum, choices, flags, help)
  *
@@ -11,8 +12,9 @@
  * BYTES      int64_t                    512, 64KiB, 8MiB, 1GiB
  * DURATION   int64_t, in ms             250 (ms), 250ms, 5s, 10min, 1h; the name ends in _ms
  *
- * flags      SECRET (never shown), CONNINFO (a libpq string, shown without its secret parts), RELOADABLE (SIGHUP),
- *            AUTOMATIC ("auto" is allowed; settings_load() resolves it, as the help says; PORT auto stays 0) */
+ * flags      SECRET (never shown), CONNINFO (a libpq string, shown without its secret parts), RELOADABLE
+ * (SIGHUP), AUTOMATIC ("auto" is allowed; settings_load() resolves it, as the help says; PORT auto stays 0)
+ */
 /* clang-format off */
 SECTION("Agent")
 SETTING(agent_name, TEXT, "auto", 1, 249, "", AUTOMATIC,

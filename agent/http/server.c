@@ -14,6 +14,7 @@
 
 #include "agent/journal.h"
 #include "agent/metrics.h"
+#include "agent/utf8.h"
 
 enum {
     CONNECTION_BYTES = 16 * 1024, /* request line, headers and reply headers of one connection */
@@ -56,16 +57,18 @@ void http_reply_print(HttpReply *reply, const char *format, ...)
 
 void http_reply_json_text(HttpReply *reply, const char *text)
 {
+    const unsigned char *at = (const unsigned char *)text;
     writer_bytes(&reply->body, "\"", 1);
-    for (; *text; text++) {
-        unsigned char byte = (unsigned char)*text;
-        if (byte < 0x20 || byte == 0x7f) {
-            http_reply_print(reply, "\\u%04x", byte);
-        } else if (byte == '"' || byte == '\\') {
-            http_reply_print(reply, "\\%c", byte);
+    while (*at) {
+        size_t size = utf8_size(at);
+        if (*at < 0x20 || *at == 0x7f) {
+            http_reply_print(reply, "\\u%04x", *at);
+        } else if (*at == '"' || *at == '\\') {
+            http_reply_print(reply, "\\%c", *at);
         } else {
-            writer_bytes(&reply->body, text, 1);
+            writer_bytes(&reply->body, size ? at : (const unsigned char *)"?", size ? size : 1);
         }
+        at += size ? size : 1;
     }
     writer_bytes(&reply->body, "\"", 1);
 }

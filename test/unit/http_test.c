@@ -155,6 +155,20 @@ TEST(ready_names_each_condition_and_is_503_until_all_hold)
     CHECK(server_end());
 }
 
+TEST(a_reason_that_is_not_text_is_still_json)
+{
+    Status status = server_begin(10, 5000);
+    CHECK_STR(status.message, "");
+    readiness_add(&agent.readiness, "database", "r\xe9sum\xc3\xa9\n\x1b \xed\xa0\x80");
+    CHECK(get("/ready"));
+    json_t *object = json_loads(reply_body(), 0, NULL);
+    CHECK(object != NULL);
+    json_t *condition = json_array_get(json_object_get(object, "conditions"), 0);
+    CHECK_STR(json_string_value(json_object_get(condition, "reason")), "r?sum\xc3\xa9\n\x1b ???");
+    json_decref(object);
+    CHECK(server_end());
+}
+
 TEST(health_says_who_and_how_even_when_not_ready)
 {
     Status status = server_begin(10, 5000);

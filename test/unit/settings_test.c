@@ -8,6 +8,7 @@
 #include "agent/journal.h"
 #include "agent/setting_source.h"
 #include "agent/setting_value.h"
+#include "common/store/store.h"
 #include "test/unit/test.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -82,6 +83,26 @@ TEST(every_row_of_the_table_is_sound)
             CHECK(strcmp(setting_rows[other].name, row->name) != 0);
         }
     }
+}
+
+static bool words_are(SettingId id, const char *const *words, int count)
+{
+    bool same = setting_choice(&setting_rows[id], count) == NULL;
+    for (int i = 0; i < count && same; i++) {
+        const char *word = setting_choice(&setting_rows[id], i);
+        same = word && strcmp(word, words[i]) == 0;
+    }
+    return same;
+}
+
+TEST(choices_stand_in_the_order_of_the_enum_they_are_for)
+{
+    static const char *const levels[] = { "debug", "info", "warn", "error" };
+    CHECK(words_are(SETTING_ID_log_level, levels, JOURNAL_ERROR + 1));
+    CHECK_STR(journal_level_name(JOURNAL_WARN), levels[JOURNAL_WARN]);
+    CHECK(words_are(SETTING_ID_s3_addressing, store_addressing_names, STORE_ADDRESSING_COUNT));
+    CHECK(words_are(SETTING_ID_s3_checksum, store_checksum_names, STORE_CHECKSUM_COUNT));
+    CHECK(words_are(SETTING_ID_s3_conditional, store_conditional_names, STORE_CONDITIONAL_COUNT));
 }
 
 TEST(defaults_are_what_the_table_says)
