@@ -7,11 +7,12 @@ AGENT_BINARY=${AGENT_BINARY:-$ROOT/build/release/streamhouse-agent}
 agent_start() {
     local state=$1
     process_launch "$state/agent.pid" "$state/agent.log" "$AGENT_BINARY" \
-        --postgres="host=$PGHOST port=$PGPORT dbname=$PGDATABASE user=agent" \
-        --kafka-listen="$STREAMHOUSE_KAFKA" \
-        --http-listen="${STREAMHOUSE_HTTP#http://}" \
+        --database="host=$PGHOST port=$PGPORT dbname=$PGDATABASE user=agent" \
+        --kafka-port="${STREAMHOUSE_KAFKA##*:}" \
+        --http-port="${STREAMHOUSE_HTTP##*:}" \
         --store="$STREAMHOUSE_STORE" \
-        --name=quickstart
+        --s3-endpoint="${AWS_ENDPOINT_URL_S3:-${AWS_ENDPOINT_URL:-}}" \
+        --agent-name=quickstart
 }
 
 agent_stop() {

@@ -137,7 +137,7 @@ def consume(kafka, count, total):
     consumer.assign([TopicPartition(TOPIC, number, 0) for number in range(count)])
     seen = 0
     while len(ended) < count:
-        for message in consumer.consume(BATCH, timeout=0.2):
+        for message in consumer.consume(BATCH, timeout=0.02):
             moved = time.monotonic()
             number, error = message.partition(), message.error()
             if error is None:

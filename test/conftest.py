@@ -1,0 +1,116 @@
+"""conftest.py: what system and client tests share: stacks to run on, topics with names of their own, and TAP as the report.
+
+STREAMHOUSE_TEST_STORES=folder,s3     the stores to run on
+STREAMHOUSE_TEST_KAFKA=host:port      runs the tests of the protocol against any Kafka broker instead, to show that they ask
+                                      of StreamHouse what Kafka does
+STREAMHOUSE_TEST_KEEP=1               leaves logs and clusters in /tmp
+"""
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "system"))
+
+from external import ExternalKafka  # noqa: E402
+from stack import FolderStore, S3Server, S3Store, Stack  # noqa: E402
+
+OUTSIDER = os.environ.get("STREAMHOUSE_TEST_KAFKA")
+STORES = ["external"] if OUTSIDER else os.environ.get("STREAMHOUSE_TEST_STORES", "folder,s3").split(",")
+
+
+class Tap:
+    """Prints every test as a line of TAP."""
+
+    def __init__(self, terminal):
+        self.terminal, self.number = terminal, 0
+
+    def pytest_runtest_logreport(self, report):
+        if report.when != "call" and report.passed:
+            return
+        if report.when == "teardown" and report.skipped:
+            return
+        self.number += 1
+        verdict = "not ok" if report.failed else "ok"
+        skip = f" # SKIP {report.longrepr[2]}" if report.skipped else ""
+        stage = "" if report.when == "call" else f" ({report.when})"
+        self.terminal.ensure_newline()
+        self.terminal.write_line(f"{verdict} {self.number} - {report.nodeid}{stage} # {report.duration:.1f} s{skip}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config):
+    terminal = config.pluginmanager.getplugin("terminalreporter")
+    config.pluginmanager.register(Tap(terminal))
+
+
+def pytest_report_teststatus(report):
+    """The TAP line says it; no dots beside it."""
+    counts = report.when == "call" or not report.passed
+    return report.outcome if counts else "", "", ""
+
+
+def pytest_runtest_setup(item):
+    if OUTSIDER and item.get_closest_marker("sql"):
+        pytest.skip("a plain Kafka broker has no brain to look into")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A failed test shows what its agents had to say."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed:
+        for value in getattr(item, "funcargs", {}).values():
+            if isinstance(value, Stack):
+                report.sections.append(("agents", value.logs()))
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    server = S3Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def new_store(request):
+    """Makes a store of a kind; the S3 server starts when the first one needs it."""
+    def make(kind):
+        return FolderStore() if kind == "folder" else S3Store(request.getfixturevalue("s3_server"))
+    return make
+
+
+@pytest.fixture(scope="session", params=STORES)
+def stack(request, new_store):
+    """One agent on each kind of store, shared by the tests that do it no harm."""
+    if request.param == "external":
+        yield ExternalKafka(OUTSIDER)
+        return
+    with Stack(new_store(request.param)) as shared:
+        shared.start_agent()
+        yield shared
+
+
+@pytest.fixture(params=STORES)
+def own_stack(request, new_store):
+    """A stack of the test's own, without an agent yet, to be ill-treated."""
+    if request.param == "external":
+        pytest.skip("somebody else's broker is not ours to kill")
+    with Stack(new_store(request.param)) as mine:
+        yield mine
+
+
+@pytest.fixture
+def topic_name(request):
+    """A name no other test uses."""
+    topic_name.count = getattr(topic_name, "count", 0) + 1
+    return re.sub(r"[^A-Za-z0-9._-]", "-", request.node.name)[:180] + f"-{os.getpid()}-{topic_name.count}"
+
+
+@pytest.fixture
+def topic(stack, topic_name):
+    """A topic with three partitions."""
+    return stack.create_topic(topic_name, partitions=3)

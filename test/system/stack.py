@@ -1,0 +1,346 @@
+"""stack.py: everything a system test runs on: a private PostgreSQL, a store, agents. Real processes, each ended by its own pid.
+
+    with Stack(FolderStore()) as stack:
+        agent = stack.start_agent()
+        stack.create_topic("orders", partitions=3)
+"""
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import process
+import wire
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+AGENT = Path(os.environ.get("STREAMHOUSE_TEST_AGENT", ROOT / "build/release/streamhouse-agent"))
+S3_KEYS = {"AWS_ACCESS_KEY_ID": "STREAMHOUSE", "AWS_SECRET_ACCESS_KEY": "streamhouse-secret", "AWS_REGION": "us-east-1"}
+
+
+def wait_until(condition, timeout=30.0, what="what was waited for"):
+    """Polls until the condition is true, and returns its value."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not happen within {timeout:g} s")
+        time.sleep(0.02)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def scratch_folder(name):
+    """A new folder that every user may pass through: PostgreSQL does not run as root."""
+    folder = Path(tempfile.mkdtemp(prefix=f"streamhouse-{name}-", dir="/tmp"))
+    folder.chmod(0o711)
+    return folder
+
+
+class Postgres:
+    """A private cluster behind scripts/postgres.sh, with the extension in database streamhouse and a role for agents."""
+
+    def __init__(self, folder, preload=True, **settings):
+        self.folder = folder
+        self.port = free_port()
+        settings = {"port": self.port, "fsync": "off", "shared_preload_libraries": "streamhouse" if preload else "", **settings}
+        self.script("create", *[f"{name}={value}" for name, value in settings.items()])
+
+    def script(self, verb, *arguments):
+        command = [str(ROOT / "scripts/postgres.sh"), verb, str(self.folder), *arguments]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        assert done.returncode == 0, f"{command} failed:\n{done.stdout}\n{self.log()[-2000:]}"
+
+    def log(self):
+        path = self.folder / "log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def start(self):
+        self.script("start")
+
+    def prepare(self):
+        self.script("prepare")
+
+    def stop(self, mode="fast"):
+        self.script("stop", mode)
+
+    def kill(self):
+        """kill -9 of the postmaster and of every process below it, as when the machine dies."""
+        postmaster = int((self.folder / "data/postmaster.pid").read_text().split()[0])
+        process.kill_tree(postmaster)
+
+    def conninfo(self, user="agent"):
+        return f"host={self.folder / 'socket'} port={self.port} dbname=streamhouse user={user}"
+
+    def run(self, sql, user="streamhouse", **values):
+        """Runs SQL with psql; :'name' stands for a value. Returns its lines."""
+        command = ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", self.conninfo(user)]
+        for name, value in values.items():
+            command += ["-v", f"{name}={value}"]
+        done = subprocess.run(command, input=sql, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        if done.returncode != 0:
+            raise RuntimeError(done.stderr.strip())
+        return done.stdout.splitlines()
+
+    def rows(self, sql, **values):
+        """The rows of a query, as dicts."""
+        return [json.loads(line) for line in self.run(f"SELECT row_to_json(answer) FROM ({sql}) AS answer;", **values)]
+
+    def value(self, sql, **values):
+        row = self.rows(sql, **values)[0]
+        return next(iter(row.values()))
+
+
+class FolderStore:
+    """Objects as files below a folder."""
+
+    kind = "folder"
+
+    def __init__(self):
+        self.folder = scratch_folder("store")
+        self.url = f"file://{self.folder}/objects"
+        (self.folder / "objects").mkdir()
+        self.environment = {}
+        self.flags = []
+
+    def keys(self):
+        """What is in the store, asked behind the agent's back."""
+        root = self.folder / "objects"
+        return {path.relative_to(root).as_posix() for path in root.rglob("*")
+                if path.is_file() and not path.name.startswith(".")}
+
+    def close(self):
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class S3Server:
+    """Ceph's S3 gateway on loopback, started once and shared by tests that each take a bucket of their own."""
+
+    def __init__(self):
+        self.folder = scratch_folder("rgw") / "ceph"
+        self.port = self.choose_port()
+        started = subprocess.run([str(HERE / "rgw-up"), str(self.folder), str(self.port)], stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=180)
+        assert started.returncode == 0, f"rgw-up failed: {started.stdout}{started.stderr}"
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+        self.buckets = 0
+
+    @staticmethod
+    def choose_port():
+        """rgw-up takes the 200 ports above PORT + 9000 for Ceph's own daemons."""
+        while True:
+            port = free_port()
+            if port < 55000:
+                return port
+
+    def client(self):
+        import boto3
+        from botocore.config import Config
+        return boto3.client("s3", endpoint_url=self.endpoint, region_name="us-east-1",
+                            aws_access_key_id=S3_KEYS["AWS_ACCESS_KEY_ID"],
+                            aws_secret_access_key=S3_KEYS["AWS_SECRET_ACCESS_KEY"],
+                            config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 10}))
+
+    def new_bucket(self):
+        self.buckets += 1
+        name = f"test-{self.buckets}"
+        client = self.client()
+        client.create_bucket(Bucket=name)
+        client.put_object(Bucket=name, Key="warm", Body=b"")  # the first PUT to a bucket takes two seconds
+        client.delete_object(Bucket=name, Key="warm")
+        return name
+
+    def kill(self):
+        """kill -9 of the gateway; what it acknowledged is in the store below it."""
+        process.kill_tree(int((self.folder / "rgw.pid").read_text()))
+
+    def start(self):
+        subprocess.run(["radosgw", "-n", "client.rgw", f"--rgw-frontends=beast endpoint=127.0.0.1:{self.port}",
+                        f"--rgw-data={self.folder}/rgw", "--pid-file", str(self.folder / "rgw.pid")], check=True,
+                       env={**os.environ, "CEPH_CONF": str(self.folder / "ceph.conf")},
+                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_until(self.answers, 60, "the S3 server's answer")
+
+    def answers(self):
+        try:
+            urllib.request.urlopen(self.endpoint, timeout=5)
+        except urllib.error.HTTPError:
+            return True
+        except OSError:
+            return False
+        return True
+
+    def close(self):
+        subprocess.run([str(HERE / "rgw-down"), str(self.folder)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        shutil.rmtree(self.folder.parent, ignore_errors=True)
+
+
+class S3Store:
+    """Objects in a bucket of their own, below a prefix."""
+
+    kind = "s3"
+
+    def __init__(self, server):
+        self.server = server
+        self.bucket = server.new_bucket()
+        self.url = f"s3://{self.bucket}/some/prefix"
+        self.environment = dict(S3_KEYS)
+        self.flags = [f"--s3-endpoint={server.endpoint}"]
+
+    def keys(self):
+        pages = self.server.client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
+        found = [item["Key"] for page in pages for item in page.get("Contents", [])]
+        assert all(key.startswith("some/prefix/") for key in found), "an object lies outside the prefix"
+        return {key[len("some/prefix/"):] for key in found}
+
+    def close(self):
+        pass
+
+
+class Agent:
+    """One agent process. It keeps its name and ports through kill, stop and start."""
+
+    def __init__(self, stack, name, settings):
+        self.stack, self.name, self.settings = stack, name, settings
+        self.kafka_port, self.http_port = free_port(), free_port()
+        self.log_path = stack.folder / f"{name}.log"
+        self.process = None
+
+    @property
+    def kafka(self):
+        return f"127.0.0.1:{self.kafka_port}"
+
+    def command(self):
+        settings = {
+            "database": self.stack.postgres.conninfo(), "store": self.stack.store.url, "agent_name": self.name,
+            "kafka_port": self.kafka_port, "http_port": self.http_port, **self.settings,
+        }
+        return [str(AGENT), *[f"--{name.replace('_', '-')}={value}" for name, value in settings.items()],
+                *self.stack.store.flags]
+
+    def start(self, ready=True):
+        environment = {name: value for name, value in os.environ.items()
+                       if not name.startswith(("STREAMHOUSE_", "AWS_", "PG"))}
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            env={**environment, **self.stack.store.environment})
+        if ready:
+            self.wait_ready()
+        return self
+
+    def http(self, path, timeout=5):
+        """(status, body) of a GET; (0, reason) when nothing answers."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=timeout) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError as error:
+            return 0, str(error)
+
+    def is_running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def wait_ready(self, timeout=60):
+        def ready():
+            assert self.is_running(), f"agent {self.name} ended with {self.process.returncode}:\n{self.log()[-3000:]}"
+            return self.http("/ready")[0] == 200
+        wait_until(ready, timeout, f"agent {self.name} being ready ({self.http('/ready')})")
+
+    def metric(self, name):
+        """The sum of a metric over its labels; None when there is no such metric."""
+        found = re.findall(rf"^{name}(?:\{{[^}}]*\}})? (\S+)$", self.http("/metrics")[1], re.MULTILINE)
+        return sum(float(value) for value in found) if found else None
+
+    def log(self):
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def kill(self):
+        """kill -9."""
+        if self.is_running():
+            self.process.kill()
+        self.process.wait()
+
+    def stop(self, timeout=60):
+        """SIGTERM, which drains; returns the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout)
+
+    def pause(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
+
+
+class Stack:
+    """PostgreSQL, one store and any number of agents."""
+
+    def __init__(self, store, preload=True, **postgres_settings):
+        self.store = store
+        self.folder = scratch_folder("stack")
+        self.postgres = Postgres(self.folder, preload, **postgres_settings)
+        self.agents = []
+
+    def __enter__(self):
+        self.postgres.start()
+        self.postgres.prepare()
+        return self
+
+    def __exit__(self, *_error):
+        for agent in self.agents:
+            if agent.is_running():
+                agent.resume()
+                agent.kill()
+        self.postgres.stop("immediate")
+        self.store.close()
+        keep = os.environ.get("STREAMHOUSE_TEST_KEEP")
+        if not keep:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def add_agent(self, name=None, **settings):
+        agent = Agent(self, name or f"agent-{len(self.agents) + 1}", settings)
+        self.agents.append(agent)
+        return agent
+
+    def start_agent(self, name=None, **settings):
+        return self.add_agent(name, **settings).start()
+
+    @property
+    def kafka(self):
+        """What a client bootstraps from."""
+        return ",".join(agent.kafka for agent in self.agents)
+
+    def create_topic(self, name, partitions=1, **config):
+        """Created in SQL; returns once the running agents lead it."""
+        config = {key.replace("_", "."): str(value) for key, value in config.items()}
+        self.postgres.run("SELECT sh_create_topic(:'name', :'partitions'::int, :'config'::jsonb);", name=name,
+                          partitions=partitions, config=json.dumps(config))
+        running = ",".join(agent.kafka for agent in self.agents if agent.is_running())
+        if running:
+            wait_until(lambda: wire.is_led(running, name, partitions), what=f"a leader for {name}")
+        return name
+
+    def leaders(self, topic):
+        """The name of the agent that leads each partition."""
+        return [row["name"] for row in self.postgres.rows(
+            """SELECT agent.name FROM streamhouse.topic AS topic
+               JOIN streamhouse.lease AS lease USING (topic_id) JOIN streamhouse.agent AS agent USING (agent_id)
+               WHERE topic.name = :'topic' AND topic.deleted_at IS NULL ORDER BY lease.partition""", topic=topic)]
+
+    def logs(self):
+        return "\n".join(f"==== {agent.name}\n{agent.log()[-4000:]}" for agent in self.agents)
