@@ -69,6 +69,7 @@ struct KafkaRequest {
     void (*on_abandon)(KafkaRequest *request);
 
     /* request.c's and connection.c's own. */
+    struct KafkaServer *server;
     KafkaRequest *next;
     bool finished; /* one of the three endings was called */
     bool silent;   /* nothing is sent */
