@@ -1,4 +1,5 @@
-/* batch_fixture.h: batches to test with: built here, or made by Kafka's Java client and kept in the fuzzers' corpus. */
+/* batch_fixture.h: batches to test with: built here, or made by Kafka's Java client and kept in the fuzzers'
+ * corpus. */
 #ifndef STREAMHOUSE_BATCH_FIXTURE_H
 #define STREAMHOUSE_BATCH_FIXTURE_H
 
@@ -20,7 +21,8 @@ static const BatchLimits fixture_limits = {
     .timestamp_after_max_ms = 3600000,
 };
 
-/* A file of the corpus, appended to the writer; tests run in the repository's root. Ends the program when it is missing. */
+/* A file of the corpus, appended to the writer; tests run in the repository's root. Ends the program when it
+ * is missing. */
 static inline Slice fixture_file(Writer *out, const char *folder, const char *name)
 {
     char path[256];
@@ -38,7 +40,8 @@ static inline Slice fixture_file(Writer *out, const char *folder, const char *na
 }
 
 /* count records of value_size bytes, a millisecond apart from FIXTURE_TIME_MS on, appended to the writer. */
-static inline Slice fixture_batch(Writer *out, const RecordBatchOptions *options, int count, size_t value_size)
+static inline Slice fixture_batch(Writer *out, const RecordBatchOptions *options, int count,
+                                  size_t value_size)
 {
     RecordBuilder builder;
     uint8_t *value = malloc(value_size + 1);

@@ -5,7 +5,8 @@
 #include "test/unit/batch_fixture.h"
 #include "test/unit/test.h"
 
-/* Where the fields are, written down once more on purpose: what Kafka's documentation says, not what batch.c does. */
+/* Where the fields are, written down once more on purpose: what Kafka's documentation says, not what batch.c
+ * does. */
 enum {
     AT_BASE_OFFSET = 0,
     AT_LENGTH = 8,
@@ -34,7 +35,8 @@ static void put(uint8_t *at, uint64_t value, size_t size)
 static void seal(Writer *batch)
 {
     put(batch->bytes + AT_LENGTH, batch->used - 12, 4);
-    put(batch->bytes + AT_CRC, crc32c(slice_of(batch->bytes + AT_ATTRIBUTES, batch->used - AT_ATTRIBUTES)), 4);
+    put(batch->bytes + AT_CRC, crc32c(slice_of(batch->bytes + AT_ATTRIBUTES, batch->used - AT_ATTRIBUTES)),
+        4);
 }
 
 static Slice bytes_of(const Writer *writer)
@@ -111,8 +113,9 @@ TEST(a_header_is_read_as_the_java_client_wrote_it)
 
 TEST(batches_of_the_java_client_are_accepted_in_every_codec)
 {
-    static const char *const names[] = { "java-none",       "java-gzip",         "java-snappy",    "java-lz4",       "java-zstd",
-                                         "java-large-gzip", "java-large-snappy", "java-large-lz4", "java-large-zstd" };
+    static const char *const names[] = { "java-none",         "java-gzip",      "java-snappy",
+                                         "java-lz4",          "java-zstd",      "java-large-gzip",
+                                         "java-large-snappy", "java-large-lz4", "java-large-zstd" };
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         BatchFacts facts;
         Writer file;
@@ -308,7 +311,8 @@ TEST(damage_inside_a_record_is_invalid_even_under_a_right_checksum)
     RecordBatchOptions options = fixture_options(COMPRESSION_NONE);
     fixture_batch(&batch, &options, 3, 5);
     CHECK_INT(check(bytes_of(&batch)), BATCH_OK);
-    /* Each record: length, attributes, timestamp and offset deltas, key length. All but the attributes and the timestamp must hold. */
+    /* Each record: length, attributes, timestamp and offset deltas, key length. All but the attributes and
+     * the timestamp must hold. */
     static const int fields[] = { 0, 3, 4 };
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
         uint8_t *field = batch.bytes + AT_RECORDS + fields[i];
@@ -393,7 +397,8 @@ TEST(keyless_records_are_invalid_where_keys_are_required)
         RecordBatchOptions options = fixture_options((CompressionCodec)codec);
         writer_init(&batch);
         record_builder_init(&builder, &options);
-        record_builder_add(&builder, &(RecordInput){ .key = SLICE_LITERAL(""), .value = SLICE_LITERAL("an empty key is one") });
+        record_builder_add(&builder, &(RecordInput){ .key = SLICE_LITERAL(""),
+                                                     .value = SLICE_LITERAL("an empty key is one") });
         Status status = record_builder_finish(&builder, &batch);
         CHECK(status_is_ok(&status));
         CHECK_INT(check_with(bytes_of(&batch), &limits, NULL), BATCH_OK);

@@ -11,7 +11,8 @@
 
 enum { OUTPUT_MAX = 1 << 24 };
 
-static const CompressionCodec real_codecs[] = { COMPRESSION_GZIP, COMPRESSION_SNAPPY, COMPRESSION_LZ4, COMPRESSION_ZSTD };
+static const CompressionCodec real_codecs[] = { COMPRESSION_GZIP, COMPRESSION_SNAPPY, COMPRESSION_LZ4,
+                                                COMPRESSION_ZSTD };
 enum { REAL_CODECS = sizeof(real_codecs) / sizeof(real_codecs[0]) };
 
 /* Bytes that compress somewhat, or not at all. */
@@ -108,8 +109,10 @@ TEST(decompression_reads_frames_that_follow_one_another)
         Writer packed, out;
         writer_init(&packed);
         writer_init(&out);
-        Status first = compression_compress(real_codecs[i], COMPRESSION_LEVEL_DEFAULT, SLICE_LITERAL("one frame, "), &packed);
-        Status second = compression_compress(real_codecs[i], COMPRESSION_LEVEL_DEFAULT, SLICE_LITERAL("then another"), &packed);
+        Status first = compression_compress(real_codecs[i], COMPRESSION_LEVEL_DEFAULT,
+                                            SLICE_LITERAL("one frame, "), &packed);
+        Status second = compression_compress(real_codecs[i], COMPRESSION_LEVEL_DEFAULT,
+                                             SLICE_LITERAL("then another"), &packed);
         CHECK(status_is_ok(&first) && status_is_ok(&second));
         CHECK_INT(decompress(real_codecs[i], content(&packed), OUTPUT_MAX, &out), STATUS_OK);
         CHECK_BYTES(content(&out), SLICE_LITERAL("one frame, then another"));
@@ -126,7 +129,8 @@ TEST(decompression_stops_exactly_at_its_limit)
         writer_init(&packed);
         writer_init(&out);
         fill(&plain, 200000, false);
-        Status status = compression_compress((CompressionCodec)codec, COMPRESSION_LEVEL_DEFAULT, content(&plain), &packed);
+        Status status = compression_compress((CompressionCodec)codec, COMPRESSION_LEVEL_DEFAULT,
+                                             content(&plain), &packed);
         CHECK(status_is_ok(&status));
         writer_bytes(&out, "before", 6);
         CHECK_INT(decompress((CompressionCodec)codec, content(&packed), 199999, &out), STATUS_LIMIT);
@@ -149,7 +153,8 @@ TEST(a_decompression_bomb_takes_no_more_memory_than_its_limit)
         Writer packed, out;
         writer_init(&packed);
         writer_init(&out);
-        Status status = compression_compress(real_codecs[i], COMPRESSION_LEVEL_DEFAULT, slice_of(zeros, BOMB_SIZE), &packed);
+        Status status = compression_compress(real_codecs[i], COMPRESSION_LEVEL_DEFAULT,
+                                             slice_of(zeros, BOMB_SIZE), &packed);
         CHECK(status_is_ok(&status));
         CHECK(packed.used < BOMB_SIZE / 15);
         CHECK_INT(decompress(real_codecs[i], content(&packed), LIMIT, &out), STATUS_LIMIT);
@@ -168,11 +173,13 @@ TEST(decompression_refuses_streams_that_are_cut_short)
         writer_init(&packed);
         writer_init(&out);
         fill(&plain, 1000, false);
-        Status status = compression_compress(real_codecs[i], COMPRESSION_LEVEL_DEFAULT, content(&plain), &packed);
+        Status status =
+            compression_compress(real_codecs[i], COMPRESSION_LEVEL_DEFAULT, content(&plain), &packed);
         CHECK(status_is_ok(&status));
         for (size_t size = 0; size < packed.used; size++) {
             /* A xerial stream of no blocks is a whole one. */
-            StatusCode expected = real_codecs[i] == COMPRESSION_SNAPPY && size == 16 ? STATUS_OK : STATUS_CORRUPT;
+            StatusCode expected =
+                real_codecs[i] == COMPRESSION_SNAPPY && size == 16 ? STATUS_OK : STATUS_CORRUPT;
             CHECK_INT(decompress(real_codecs[i], slice_of(packed.bytes, size), OUTPUT_MAX, &out), expected);
             CHECK_INT(out.used, 0);
         }
@@ -188,7 +195,8 @@ TEST(decompression_refuses_bytes_after_the_last_frame)
         Writer packed, out;
         writer_init(&packed);
         writer_init(&out);
-        Status status = compression_compress(real_codecs[i], COMPRESSION_LEVEL_DEFAULT, SLICE_LITERAL("a frame"), &packed);
+        Status status = compression_compress(real_codecs[i], COMPRESSION_LEVEL_DEFAULT,
+                                             SLICE_LITERAL("a frame"), &packed);
         CHECK(status_is_ok(&status));
         writer_bytes(&packed, "garbage", 7);
         CHECK_INT(decompress(real_codecs[i], content(&packed), OUTPUT_MAX, &out), STATUS_CORRUPT);
@@ -226,16 +234,19 @@ TEST(snappy_is_read_raw_as_librdkafka_sends_it)
 TEST(snappy_lengths_that_lie_allocate_nothing)
 {
     static const uint8_t four_gigabytes[] = { 0xff, 0xff, 0xff, 0xff, 0x0f, 0x00, 'x' };
-    static const uint8_t framed[] = { 0x82, 'S', 'N', 'A', 'P', 'P', 'Y', 0,    0,    0,    0,    1,    0,
-                                      0,    0,   1,   0,   0,   0,   7,   0xff, 0xff, 0xff, 0xff, 0x0f, 0,
-                                      'x' };
-    static const uint8_t long_block[] = { 0x82, 'S', 'N', 'A', 'P', 'P', 'Y', 0,    0,    0,
-                                          0,    1,   0,   0,   0,   1,   0xff, 0xff, 0xff, 0xf0, 1 };
+    static const uint8_t framed[] = { 0x82, 'S', 'N', 'A', 'P', 'P', 'Y',  0,    0,    0,    0,    1, 0,  0,
+                                      0,    1,   0,   0,   0,   7,   0xff, 0xff, 0xff, 0xff, 0x0f, 0, 'x' };
+    static const uint8_t long_block[] = { 0x82, 'S', 'N', 'A', 'P', 'P',  'Y',  0,    0,    0, 0,
+                                          1,    0,   0,   0,   1,   0xff, 0xff, 0xff, 0xf0, 1 };
     Writer out;
     writer_init(&out);
-    CHECK_INT(decompress(COMPRESSION_SNAPPY, slice_of(four_gigabytes, sizeof(four_gigabytes)), SIZE_MAX, &out), STATUS_CORRUPT);
-    CHECK_INT(decompress(COMPRESSION_SNAPPY, slice_of(framed, sizeof(framed)), SIZE_MAX, &out), STATUS_CORRUPT);
-    CHECK_INT(decompress(COMPRESSION_SNAPPY, slice_of(long_block, sizeof(long_block)), SIZE_MAX, &out), STATUS_CORRUPT);
+    CHECK_INT(
+        decompress(COMPRESSION_SNAPPY, slice_of(four_gigabytes, sizeof(four_gigabytes)), SIZE_MAX, &out),
+        STATUS_CORRUPT);
+    CHECK_INT(decompress(COMPRESSION_SNAPPY, slice_of(framed, sizeof(framed)), SIZE_MAX, &out),
+              STATUS_CORRUPT);
+    CHECK_INT(decompress(COMPRESSION_SNAPPY, slice_of(long_block, sizeof(long_block)), SIZE_MAX, &out),
+              STATUS_CORRUPT);
     writer_free(&out);
 }
 
@@ -249,8 +260,10 @@ TEST(lz4_is_read_with_every_checksum_and_linked_blocks)
         LZ4F_preferences_t preferences = LZ4F_INIT_PREFERENCES;
         preferences.frameInfo.blockSizeID = flags & 1 ? LZ4F_max64KB : LZ4F_max4MB;
         preferences.frameInfo.blockMode = flags & 2 ? LZ4F_blockLinked : LZ4F_blockIndependent;
-        preferences.frameInfo.blockChecksumFlag = flags & 4 ? LZ4F_blockChecksumEnabled : LZ4F_noBlockChecksum;
-        preferences.frameInfo.contentChecksumFlag = flags & 8 ? LZ4F_contentChecksumEnabled : LZ4F_noContentChecksum;
+        preferences.frameInfo.blockChecksumFlag =
+            flags & 4 ? LZ4F_blockChecksumEnabled : LZ4F_noBlockChecksum;
+        preferences.frameInfo.contentChecksumFlag =
+            flags & 8 ? LZ4F_contentChecksumEnabled : LZ4F_noContentChecksum;
         writer_init(&packed);
         writer_init(&out);
         size_t bound = LZ4F_compressFrameBound(plain.used, &preferences);
@@ -297,7 +310,8 @@ TEST(a_decompressor_gives_the_same_bytes_one_by_one)
         writer_init(&plain);
         writer_init(&packed);
         fill(&plain, 70000, false);
-        Status status = compression_compress((CompressionCodec)codec, COMPRESSION_LEVEL_DEFAULT, content(&plain), &packed);
+        Status status = compression_compress((CompressionCodec)codec, COMPRESSION_LEVEL_DEFAULT,
+                                             content(&plain), &packed);
         CHECK(status_is_ok(&status));
         status = decompressor_new((CompressionCodec)codec, content(&packed), 70000, &decompressor);
         CHECK(status_is_ok(&status));

@@ -55,7 +55,8 @@ TEST(crc32c_agrees_with_the_definition_at_every_length_and_alignment)
 
 TEST(crc32c_may_be_taken_in_pieces)
 {
-    Slice text = SLICE_LITERAL("offsets are assigned at commit, under the lock of the partition's row, and nowhere else");
+    Slice text = SLICE_LITERAL(
+        "offsets are assigned at commit, under the lock of the partition's row, and nowhere else");
     uint32_t whole = crc32c(text);
     for (size_t cut = 0; cut <= text.size; cut++) {
         uint32_t first = crc32c(slice_of(text.data, cut));

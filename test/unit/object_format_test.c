@@ -5,7 +5,9 @@
 #include "test/unit/batch_fixture.h"
 #include "test/unit/test.h"
 
-static const ObjectIdentity identity = { .object_id = 4242, .created_ms = FIXTURE_TIME_MS, .cluster_id = { 1, 2, 3 } };
+static const ObjectIdentity identity = { .object_id = 4242,
+                                         .created_ms = FIXTURE_TIME_MS,
+                                         .cluster_id = { 1, 2, 3 } };
 
 enum { ARENA_LIMIT = 1 << 22, BATCHES = 7 };
 
@@ -14,7 +16,8 @@ static const struct {
     uint8_t topic;
     int32_t partition;
     int count;
-} arrivals[BATCHES] = { { 9, 1, 1 }, { 9, 0, 2 }, { 9, 1, 3 }, { 2, 5, 4 }, { 9, 0, 5 }, { 2, 5, 6 }, { 9, 1, 7 } };
+} arrivals[BATCHES] = { { 9, 1, 1 }, { 9, 0, 2 }, { 9, 1, 3 }, { 2, 5, 4 },
+                        { 9, 0, 5 }, { 2, 5, 6 }, { 9, 1, 7 } };
 
 /* Fills the writer with the arrivals; bytes holds their batches and must outlive it. */
 static bool arrive(ObjectWriter *writer, Writer *bytes)
@@ -30,7 +33,10 @@ static bool arrive(ObjectWriter *writer, Writer *bytes)
     }
     starts[BATCHES] = bytes->used;
     for (int i = 0; i < BATCHES; i++) {
-        ObjectBatch batch = { .topic_uuid = { arrivals[i].topic }, .partition = arrivals[i].partition, .lease_epoch = 3, .base_offset = -1 };
+        ObjectBatch batch = { .topic_uuid = { arrivals[i].topic },
+                              .partition = arrivals[i].partition,
+                              .lease_epoch = 3,
+                              .base_offset = -1 };
         batch.bytes = slice_of(bytes->bytes + starts[i], starts[i + 1] - starts[i]);
         batch.context = (void *)&arrivals[i];
         BatchError error = batch_header_read(batch.bytes, &batch.header);
@@ -76,7 +82,8 @@ static Status read_index(Slice object, Arena *arena, ObjectIndex *index)
     if (!status_is_ok(&status)) {
         return status;
     }
-    return object_index_read(slice_of(object.data + object_footer_start(&trailer), trailer.footer_size), &trailer, arena, index);
+    return object_index_read(slice_of(object.data + object_footer_start(&trailer), trailer.footer_size),
+                             &trailer, arena, index);
 }
 
 TEST(an_object_is_read_as_it_was_written)
@@ -148,7 +155,8 @@ TEST(batches_of_a_partition_are_adjacent_and_in_the_order_they_came)
             CHECK_INT(index.batches[ordinal].byte_start, byte_start);
             CHECK_INT(index.batches[ordinal].record_count, expected[i].records[j]);
             CHECK_INT(writer.batches[ordinal].ordinal, ordinal);
-            CHECK_INT(((const __typeof__(arrivals[0]) *)writer.batches[ordinal].context)->count, expected[i].records[j]);
+            CHECK_INT(((const __typeof__(arrivals[0]) *)writer.batches[ordinal].context)->count,
+                      expected[i].records[j]);
             byte_start += index.batches[ordinal++].byte_length;
         }
         CHECK_INT(row->byte_start + row->byte_length, byte_start);
@@ -201,7 +209,9 @@ TEST(a_stored_object_is_ours_only_when_everything_is_the_same)
     ObjectTrailer trailer;
     Writer bytes;
     Slice object = make_object(&writer, &bytes);
-    Status status = object_trailer_read(slice_of(object.data + object.size - OBJECT_TRAILER_SIZE, OBJECT_TRAILER_SIZE), (int64_t)object.size, &trailer);
+    Status status =
+        object_trailer_read(slice_of(object.data + object.size - OBJECT_TRAILER_SIZE, OBJECT_TRAILER_SIZE),
+                            (int64_t)object.size, &trailer);
     CHECK(status_is_ok(&status));
     CHECK(object_writer_made(&writer, &trailer));
     ObjectIdentity other = identity;
@@ -381,25 +391,25 @@ TEST(a_footer_that_lies_under_a_right_checksum_is_refused)
         uint64_t value;
         size_t size;
     } lies[] = {
-        { 0, 2, 2 },                                        /* a version to come */
-        { 4, 1, 8 },                                        /* another object's id */
-        { 36, 2, 4 },                                       /* fewer partitions */
-        { 36, UINT32_MAX, 4 },                              /* more than fit */
-        { 40, 0, 4 },                                       /* no batches */
-        { 40, UINT32_MAX, 4 },                              /* more than fit */
-        { FOOTER_FIXED + 16, UINT32_MAX, 4 },               /* partition -1 */
-        { FOOTER_FIXED + 20, 0, 4 },                        /* a partition without batches */
-        { FOOTER_FIXED + 20, 3, 4 },                        /* one that takes its neighbour's */
-        { FOOTER_FIXED + 20, INT32_MAX, 4 },                /* one that takes more than there are */
-        { FOOTER_FIXED + 24, 49, 8 },                       /* a gap after the header */
-        { FOOTER_FIXED + 24, 0, 8 },                        /* a range over the header */
-        { FOOTER_FIXED + 32, (uint64_t)INT64_MAX, 8 },      /* a range past the end */
-        { FOOTER_FIXED + 32, (uint64_t)-1, 8 },             /* a negative range */
-        { FOOTER_FIXED + PARTITION_ROW + 24, 48, 8 },       /* overlapping partitions */
-        { BATCH_ROWS, 60, 4 },                              /* a batch smaller than its header */
-        { BATCH_ROWS, (uint64_t)-1, 4 },                    /* a negative length */
-        { BATCH_ROWS, INT32_MAX, 4 },                       /* one larger than its partition */
-        { BATCH_ROWS + 24, (uint64_t)-1, 4 },               /* a batch without offsets */
+        { 0, 2, 2 },                                   /* a version to come */
+        { 4, 1, 8 },                                   /* another object's id */
+        { 36, 2, 4 },                                  /* fewer partitions */
+        { 36, UINT32_MAX, 4 },                         /* more than fit */
+        { 40, 0, 4 },                                  /* no batches */
+        { 40, UINT32_MAX, 4 },                         /* more than fit */
+        { FOOTER_FIXED + 16, UINT32_MAX, 4 },          /* partition -1 */
+        { FOOTER_FIXED + 20, 0, 4 },                   /* a partition without batches */
+        { FOOTER_FIXED + 20, 3, 4 },                   /* one that takes its neighbour's */
+        { FOOTER_FIXED + 20, INT32_MAX, 4 },           /* one that takes more than there are */
+        { FOOTER_FIXED + 24, 49, 8 },                  /* a gap after the header */
+        { FOOTER_FIXED + 24, 0, 8 },                   /* a range over the header */
+        { FOOTER_FIXED + 32, (uint64_t)INT64_MAX, 8 }, /* a range past the end */
+        { FOOTER_FIXED + 32, (uint64_t)-1, 8 },        /* a negative range */
+        { FOOTER_FIXED + PARTITION_ROW + 24, 48, 8 },  /* overlapping partitions */
+        { BATCH_ROWS, 60, 4 },                         /* a batch smaller than its header */
+        { BATCH_ROWS, (uint64_t)-1, 4 },               /* a negative length */
+        { BATCH_ROWS, INT32_MAX, 4 },                  /* one larger than its partition */
+        { BATCH_ROWS + 24, (uint64_t)-1, 4 },          /* a batch without offsets */
     };
     CHECK_INT(read_with_lie(4, 4242, 8), STATUS_OK);
     for (size_t i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {

@@ -117,7 +117,8 @@ TEST(records_keep_their_offsets_where_compaction_left_gaps)
         writer_init(&scratch);
         record_builder_init(&builder, &options);
         for (int i = 0; i < 4; i++) {
-            record_builder_add_at(&builder, deltas[i], &(RecordInput){ .timestamp = -1, .value = SLICE_LITERAL("kept") });
+            record_builder_add_at(&builder, deltas[i],
+                                  &(RecordInput){ .timestamp = -1, .value = SLICE_LITERAL("kept") });
         }
         record_builder_extend(&builder, 80000);
         Status status = record_builder_finish(&builder, &out);
@@ -310,7 +311,8 @@ TEST(the_first_record_at_or_after_a_time_is_found)
             int64_t offset;
         } cases[] = { { -1000, 1000 }, { 0, 1000 }, { 1, 1001 }, { 499, 1499 }, { 500, -1 } };
         for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-            Status status = record_find_timestamp(batch, &header, FIXTURE_TIME_MS + cases[i].after_ms, FIXTURE_OUTPUT_MAX, &position);
+            Status status = record_find_timestamp(batch, &header, FIXTURE_TIME_MS + cases[i].after_ms,
+                                                  FIXTURE_OUTPUT_MAX, &position);
             CHECK(status_is_ok(&status));
             CHECK_INT(position.offset, cases[i].offset);
         }
@@ -358,7 +360,8 @@ TEST(records_with_append_time_are_found_by_it)
     batch_set_append_time(out.bytes, out.used, FIXTURE_TIME_MS + 50);
     BatchError error = batch_header_read(batch, &header);
     CHECK_INT(error.code, BATCH_OK);
-    Status status = record_find_timestamp(batch, &header, FIXTURE_TIME_MS + 50, FIXTURE_OUTPUT_MAX, &position);
+    Status status =
+        record_find_timestamp(batch, &header, FIXTURE_TIME_MS + 50, FIXTURE_OUTPUT_MAX, &position);
     CHECK(status_is_ok(&status));
     CHECK_INT(position.offset, 0);
     CHECK_INT(position.timestamp, FIXTURE_TIME_MS + 50);

@@ -44,7 +44,8 @@ TEST(writer_numbers_are_read_back)
 
 TEST(writer_varints_are_read_back)
 {
-    static const int64_t values[] = { 0, 1, -1, 63, 64, -64, -65, 8191, 8192, INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN };
+    static const int64_t values[] = { 0,    1,    -1,        63,        64,        -64,      -65,
+                                      8191, 8192, INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN };
     enum { VALUES = sizeof(values) / sizeof(values[0]) };
     Writer writer;
     writer_init(&writer);
