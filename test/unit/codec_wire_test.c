@@ -252,6 +252,10 @@ TEST(a_nullable_struct_is_a_byte_and_then_the_struct)
     CHECK(decodes(&bench, &KAFKA_DESCRIBE_TOPIC_PARTITIONS_REQUEST, 0,
                   BYTES(1, 0, 0, 7, 0xd0, 1, 2, 't', 0, 0, 0, 4, 0, 0), &request));
     CHECK_INT(request.cursor->partition_index, 4);
+    /* Kafka takes any byte that is not negative for "present". */
+    CHECK(decodes(&bench, &KAFKA_DESCRIBE_TOPIC_PARTITIONS_REQUEST, 0,
+                  BYTES(1, 0, 0, 7, 0xd0, 0, 2, 't', 0, 0, 0, 9, 0, 0), &request));
+    CHECK_INT(request.cursor->partition_index, 9);
     bench_free(&bench);
 }
 
