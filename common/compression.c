@@ -195,7 +195,7 @@ Status compression_decompress(CompressionCodec codec, Slice in, size_t output_ma
     Decompressor *decompressor;
     size_t start = out->used;
     Status status = decompressor_new(codec, in, output_max, &decompressor);
-    if (!status_is_ok(&status)) {
+    if (!decompressor) {
         return status;
     }
     status = drain(decompressor, out);

@@ -45,7 +45,8 @@ static size_t uvarint_size(uint64_t value)
 
 static size_t varlong_size(int64_t value)
 {
-    return uvarint_size(((uint64_t)value << 1) ^ (uint64_t)(value >> 63));
+    uint64_t twice = (uint64_t)value << 1;
+    return uvarint_size(value < 0 ? ~twice : twice);
 }
 
 static size_t nullable_size(Slice bytes)
