@@ -1,0 +1,217 @@
+/* metadata.c: Metadata: brokers, topics, leaders. Unknown topics are looked for once more in the brain, and created there
+ * when the client allows it and the agent is set to. */
+#include "agent/api/api.h"
+#include "agent/api/topic_create.h"
+#include "agent/jobs/lease.h"
+
+typedef struct MetadataState {
+    KafkaRequest *request;
+    bool refreshed;
+    bool created;
+    size_t creating; /* topics being created, plus one while they are gone through */
+    KafkaError create_error;
+} MetadataState;
+
+static void metadata_begin(MetadataState *state);
+
+static bool metadata_wants_all(const KafkaRequest *request)
+{
+    const KafkaMetadataRequest *asked = request->message;
+    return asked->topics.count < 0 || (request->version == 0 && asked->topics.count == 0);
+}
+
+static bool metadata_fill_partition(KafkaRequest *request, const Partition *partition,
+                                    KafkaMetadataResponsePartition *out)
+{
+    out->partition_index = partition->index;
+    out->leader_id = partition->leader;
+    out->leader_epoch = partition->epoch;
+    if (partition->leader == TOPIC_NO_LEADER || !catalog_agent(api_agent(request)->catalog, partition->leader)) {
+        out->leader_id = TOPIC_NO_LEADER;
+        out->error_code = KAFKA_ERROR_LEADER_NOT_AVAILABLE;
+        return true;
+    }
+    /* The store holds the copies; to a client the leader is the one replica. */
+    int32_t *replica = arena_allocate(&request->arena, sizeof(int32_t));
+    if (!replica) {
+        return false;
+    }
+    *replica = partition->leader;
+    out->replica_nodes.items = replica;
+    out->replica_nodes.count = 1;
+    out->isr_nodes = out->replica_nodes;
+    return true;
+}
+
+static bool metadata_fill_topic(KafkaRequest *request, const Topic *topic, KafkaMetadataResponseTopic *out)
+{
+    out->name = slice_of_text(topic->name);
+    memcpy(out->topic_id.bytes, topic->uuid, sizeof(topic->uuid));
+    out->partitions.items = kafka_items_new(&request->arena, &KAFKA_METADATA_RESPONSE_PARTITION,
+                                            (size_t)topic->partition_count);
+    for (int32_t i = 0; out->partitions.items && i < topic->partition_count; i++) {
+        if (!metadata_fill_partition(request, topic->partitions[i], &out->partitions.items[i])) {
+            return false;
+        }
+        out->partitions.count++;
+    }
+    return out->partitions.items != NULL;
+}
+
+static bool metadata_fill_all(KafkaRequest *request, KafkaMetadataResponse *response)
+{
+    const Catalog *catalog = api_agent(request)->catalog;
+    size_t count = catalog_topic_count(catalog);
+    response->topics.items = kafka_items_new(&request->arena, &KAFKA_METADATA_RESPONSE_TOPIC, count);
+    for (Topic *topic = catalog_first(catalog); response->topics.items && topic; topic = catalog_next(topic)) {
+        if (!metadata_fill_topic(request, topic, &response->topics.items[response->topics.count++])) {
+            return false;
+        }
+    }
+    return response->topics.items != NULL;
+}
+
+static bool metadata_fill_asked(const MetadataState *state, KafkaMetadataResponse *response)
+{
+    KafkaRequest *request = state->request;
+    const KafkaMetadataRequest *asked = request->message;
+    response->topics.items =
+        kafka_items_new(&request->arena, &KAFKA_METADATA_RESPONSE_TOPIC, (size_t)asked->topics.count);
+    for (int32_t i = 0; response->topics.items && i < asked->topics.count; i++) {
+        const KafkaMetadataRequestTopic *wanted = &asked->topics.items[i];
+        KafkaMetadataResponseTopic *out = &response->topics.items[response->topics.count++];
+        KafkaError error;
+        Topic *topic = api_topic(request, wanted->name, &wanted->topic_id, &error);
+        if (!topic) {
+            bool failed = state->create_error != KAFKA_ERROR_NONE && !slice_is_null(wanted->name);
+            out->error_code = (int16_t)(failed ? state->create_error : error);
+            out->name = wanted->name;
+            out->topic_id = wanted->topic_id;
+        } else if (!metadata_fill_topic(request, topic, out)) {
+            return false;
+        }
+    }
+    return response->topics.items != NULL;
+}
+
+static bool metadata_fill_brokers(KafkaRequest *request, KafkaMetadataResponse *response)
+{
+    size_t count;
+    const AgentNode *agents = catalog_agents(api_agent(request)->catalog, &count);
+    response->brokers.items = kafka_items_new(&request->arena, &KAFKA_METADATA_RESPONSE_BROKER, count);
+    for (size_t i = 0; response->brokers.items && i < count; i++) {
+        KafkaMetadataResponseBroker *broker = &response->brokers.items[response->brokers.count++];
+        broker->node_id = agents[i].agent_id;
+        broker->host = slice_of_text(agents[i].host);
+        broker->port = agents[i].port;
+        broker->rack = agents[i].zone[0] ? slice_of_text(agents[i].zone) : SLICE_NULL;
+    }
+    return response->brokers.items != NULL;
+}
+
+static void metadata_reply(const MetadataState *state)
+{
+    KafkaRequest *request = state->request;
+    Agent *agent = api_agent(request);
+    KafkaMetadataResponse response;
+    kafka_defaults(&KAFKA_METADATA_RESPONSE.root, &response);
+    response.cluster_id = slice_of_text(catalog_cluster_id(agent->catalog));
+    response.controller_id = lease_agent_id(agent->lease);
+    bool filled = metadata_fill_brokers(request, &response) &&
+                  (metadata_wants_all(request) ? metadata_fill_all(request, &response)
+                                               : metadata_fill_asked(state, &response));
+    if (filled) {
+        kafka_request_reply(request, &response);
+    } else {
+        kafka_request_disconnect(request, "the topics do not fit in the request's memory; ask for fewer");
+    }
+}
+
+/* A topic that is not in the catalog. */
+static bool metadata_misses(const MetadataState *state, const KafkaMetadataRequestTopic *wanted)
+{
+    KafkaError error;
+    return !api_topic(state->request, wanted->name, &wanted->topic_id, &error);
+}
+
+static bool metadata_misses_any(const MetadataState *state)
+{
+    const KafkaMetadataRequest *asked = state->request->message;
+    for (int32_t i = 0; i < asked->topics.count; i++) {
+        if (metadata_misses(state, &asked->topics.items[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void metadata_refreshed(void *argument, const Status *status)
+{
+    (void)status;
+    metadata_begin(argument);
+}
+
+static void metadata_refresh(MetadataState *state)
+{
+    catalog_refresh(api_agent(state->request)->catalog, metadata_refreshed, state);
+}
+
+static void metadata_created(void *argument, KafkaError error, const char *message)
+{
+    MetadataState *state = argument;
+    (void)message;
+    if (error != KAFKA_ERROR_NONE && error != KAFKA_ERROR_TOPIC_ALREADY_EXISTS) {
+        state->create_error = error;
+    }
+    if (--state->creating == 0) {
+        metadata_refresh(state);
+    }
+}
+
+static bool metadata_may_create(const KafkaRequest *request)
+{
+    const KafkaMetadataRequest *asked = request->message;
+    return asked->allow_auto_topic_creation && api_agent(request)->settings.auto_create_topics;
+}
+
+static void metadata_create(MetadataState *state)
+{
+    const KafkaMetadataRequest *asked = state->request->message;
+    Agent *agent = api_agent(state->request);
+    state->created = true;
+    state->creating = 1;
+    for (int32_t i = 0; i < asked->topics.count; i++) {
+        const KafkaMetadataRequestTopic *wanted = &asked->topics.items[i];
+        if (!slice_is_null(wanted->name) && api_uuid_is_zero(&wanted->topic_id) && metadata_misses(state, wanted)) {
+            state->creating++;
+            topic_create(agent, wanted->name, agent->settings.default_partitions, SLICE_LITERAL("{}"),
+                         metadata_created, state);
+        }
+    }
+    metadata_created(state, KAFKA_ERROR_NONE, NULL);
+}
+
+static void metadata_begin(MetadataState *state)
+{
+    bool missing = !metadata_wants_all(state->request) && metadata_misses_any(state);
+    bool unloaded = !catalog_is_loaded(api_agent(state->request)->catalog);
+    if ((missing || unloaded) && !state->refreshed) {
+        state->refreshed = true;
+        metadata_refresh(state);
+    } else if (missing && !state->created && metadata_may_create(state->request)) {
+        metadata_create(state);
+    } else {
+        metadata_reply(state);
+    }
+}
+
+void metadata_handle(KafkaRequest *request)
+{
+    MetadataState *state = arena_allocate(&request->arena, sizeof(MetadataState));
+    if (!state) {
+        kafka_request_disconnect(request, "the request is too large to be handled");
+        return;
+    }
+    *state = (MetadataState){ .request = request };
+    metadata_begin(state);
+}

@@ -1,0 +1,370 @@
+/* topics.c: CreateTopics, DeleteTopics, CreatePartitions. Each topic is a call of its own in the brain; the reply leaves
+ * when all are answered and the catalog has been read anew, so that what it says can be seen at once. */
+#include <stdlib.h>
+
+#include <jansson.h>
+
+#include "agent/api/api.h"
+#include "agent/api/topic_create.h"
+#include "agent/brain/brain.h"
+
+enum { PARTITIONS_DEFAULT = -1, REPLICATION_DEFAULT = -1, REPLICATION_FACTOR = 1 };
+
+static const BrainStatement create_statement = {
+    "create_topic", "SELECT (sh_create_topic($1, $2, $3)).topic_id", 3, { BRAIN_TEXT, BRAIN_INT4, BRAIN_JSONB }
+};
+static const BrainStatement check_statement = {
+    "check_topic", "SELECT sh_check_topic($1, $2, $3)", 3, { BRAIN_TEXT, BRAIN_INT4, BRAIN_JSONB }
+};
+static const BrainStatement delete_statement = { "delete_topic", "SELECT sh_delete_topic($1)", 1, { BRAIN_TEXT } };
+static const BrainStatement widen_statement = {
+    "add_partitions", "SELECT sh_add_partitions($1, $2)", 2, { BRAIN_TEXT, BRAIN_INT4 }
+};
+
+typedef struct TopicCreation {
+    TopicCreated done;
+    void *argument;
+} TopicCreation;
+
+static void topic_create_answered(const BrainResult *result, void *argument)
+{
+    TopicCreation creation = *(TopicCreation *)argument;
+    KafkaError error = api_brain_error(result);
+    free(argument);
+    creation.done(creation.argument, error, error == KAFKA_ERROR_NONE ? NULL : result->message);
+}
+
+static void topic_ask(Agent *agent, const BrainStatement *statement, BrainParameters *parameters, TopicCreated done,
+                      void *argument)
+{
+    TopicCreation *creation = malloc(sizeof(TopicCreation));
+    if (!creation) {
+        brain_parameters_free(parameters);
+        done(argument, KAFKA_ERROR_REQUEST_TIMED_OUT, "memory is short");
+        return;
+    }
+    *creation = (TopicCreation){ done, argument };
+    brain_send(agent->brain, BRAIN_CONTROL, &(BrainQuery){ .statement = statement, .parameters = parameters },
+               topic_create_answered, creation);
+}
+
+void topic_create(Agent *agent, Slice name, int32_t partitions, Slice config, TopicCreated done, void *argument)
+{
+    BrainParameters parameters;
+    brain_parameters_init(&parameters);
+    brain_put_text(&parameters, name);
+    brain_put_int4(&parameters, partitions);
+    brain_put_jsonb(&parameters, config);
+    topic_ask(agent, &create_statement, &parameters, done, argument);
+}
+
+/* A request about several topics: counts answers, then replies. */
+typedef struct TopicsState {
+    KafkaRequest *request;
+    size_t waiting; /* answers to come, plus one while topics are gone through */
+    void (*reply)(struct TopicsState *state);
+    union {
+        KafkaCreateTopicsResponse created;
+        KafkaDeleteTopicsResponse deleted;
+        KafkaCreatePartitionsResponse widened;
+    } response;
+} TopicsState;
+
+/* Where one topic's answer goes. */
+typedef struct TopicAnswer {
+    TopicsState *state;
+    int16_t *error_code;
+    Slice *message;
+} TopicAnswer;
+
+static void topics_refreshed(void *argument, const Status *status)
+{
+    TopicsState *state = argument;
+    (void)status;
+    state->reply(state);
+}
+
+static void topics_answered(TopicsState *state)
+{
+    if (--state->waiting == 0) {
+        catalog_refresh(api_agent(state->request)->catalog, topics_refreshed, state);
+    }
+}
+
+static void topic_refuse(TopicAnswer answer, KafkaError error, const char *why)
+{
+    *answer.error_code = (int16_t)error;
+    if (answer.message) {
+        *answer.message = slice_of_text(arena_copy_text(&answer.state->request->arena, slice_of_text(why)));
+    }
+}
+
+static void topic_answered(void *argument, KafkaError error, const char *message)
+{
+    TopicAnswer *answer = argument;
+    if (error != KAFKA_ERROR_NONE) {
+        topic_refuse(*answer, error, message);
+    }
+    topics_answered(answer->state);
+}
+
+static TopicAnswer *topic_answer_keep(TopicAnswer answer)
+{
+    TopicAnswer *kept = arena_allocate(&answer.state->request->arena, sizeof(TopicAnswer));
+    if (kept) {
+        *kept = answer;
+        answer.state->waiting++;
+    } else {
+        topic_refuse(answer, KAFKA_ERROR_REQUEST_TIMED_OUT, "memory is short");
+    }
+    return kept;
+}
+
+static TopicsState *topics_begin(KafkaRequest *request, void (*reply)(TopicsState *state))
+{
+    TopicsState *state = arena_allocate(&request->arena, sizeof(TopicsState));
+    if (state) {
+        *state = (TopicsState){ .request = request, .waiting = 1, .reply = reply };
+    } else {
+        kafka_request_disconnect(request, "the request is too large to be handled");
+    }
+    return state;
+}
+
+/* CreateTopics. */
+
+static void create_reply(TopicsState *state)
+{
+    KafkaCreateTopicsResponse *response = &state->response.created;
+    for (int32_t i = 0; i < response->topics.count; i++) {
+        KafkaCreateTopicsResponseTopic *answer = &response->topics.items[i];
+        Topic *topic = catalog_topic(api_agent(state->request)->catalog, answer->name);
+        if (answer->error_code == KAFKA_ERROR_NONE && topic) {
+            memcpy(answer->topic_id.bytes, topic->uuid, sizeof(topic->uuid));
+            answer->num_partitions = topic->partition_count;
+            answer->replication_factor = REPLICATION_FACTOR;
+        }
+    }
+    kafka_request_reply(state->request, response);
+}
+
+/* The configs as a JSON object, in the arena; data NULL when memory is short or a value is null. */
+static Slice create_config(KafkaRequest *request, const KafkaCreateTopicsRequestTopic *wanted)
+{
+    json_t *object = json_object();
+    bool valid = true;
+    for (int32_t i = 0; i < wanted->configs.count; i++) {
+        const KafkaCreateTopicsRequestConfig *config = &wanted->configs.items[i];
+        char *name = arena_copy_text(&request->arena, config->name);
+        json_t *value = slice_is_null(config->value)
+                            ? NULL
+                            : json_stringn((const char *)config->value.data, config->value.size);
+        valid = valid && name && value && json_object_set_new(object, name, value) == 0;
+    }
+    char *text = valid ? json_dumps(object, JSON_COMPACT) : NULL;
+    Slice copy = text ? slice_of_text(arena_copy_text(&request->arena, slice_of_text(text))) : SLICE_NULL;
+    free(text);
+    json_decref(object);
+    return copy;
+}
+
+static int32_t create_partition_count(const KafkaRequest *request, const KafkaCreateTopicsRequestTopic *wanted)
+{
+    if (wanted->assignments.count > 0) {
+        return wanted->assignments.count;
+    }
+    return wanted->num_partitions == PARTITIONS_DEFAULT ? api_agent(request)->settings.default_partitions
+                                                        : wanted->num_partitions;
+}
+
+/* What can be refused without asking the brain. */
+static const char *create_complaint(const KafkaCreateTopicsRequest *asked, int32_t index, KafkaError *error)
+{
+    const KafkaCreateTopicsRequestTopic *wanted = &asked->topics.items[index];
+    for (int32_t i = 0; i < asked->topics.count; i++) {
+        if (i != index && slice_equals(asked->topics.items[i].name, wanted->name)) {
+            *error = KAFKA_ERROR_INVALID_REQUEST;
+            return "the topic is named more than once in the request";
+        }
+    }
+    if (wanted->assignments.count > 0 &&
+        (wanted->num_partitions != PARTITIONS_DEFAULT || wanted->replication_factor != REPLICATION_DEFAULT)) {
+        *error = KAFKA_ERROR_INVALID_REQUEST;
+        return "with replica assignments, partitions and replication factor must be -1";
+    }
+    if (wanted->replication_factor == 0 || wanted->replication_factor < REPLICATION_DEFAULT) {
+        *error = KAFKA_ERROR_INVALID_REPLICATION_FACTOR;
+        return "the replication factor must be at least 1, or -1 for the default; the object store keeps the copies";
+    }
+    for (int32_t i = 0; i < wanted->assignments.count; i++) {
+        if (wanted->assignments.items[i].partition_index != i) {
+            *error = KAFKA_ERROR_INVALID_REPLICA_ASSIGNMENT;
+            return "replica assignments must name partitions 0, 1, 2 … in order";
+        }
+    }
+    return NULL;
+}
+
+static void create_one(TopicsState *state, int32_t index)
+{
+    KafkaRequest *request = state->request;
+    const KafkaCreateTopicsRequest *asked = request->message;
+    const KafkaCreateTopicsRequestTopic *wanted = &asked->topics.items[index];
+    KafkaCreateTopicsResponseTopic *out = &state->response.created.topics.items[index];
+    TopicAnswer answer = { state, &out->error_code, &out->error_message };
+    KafkaError error;
+    out->name = wanted->name;
+    out->configs.count = 0;
+    const char *complaint = create_complaint(asked, index, &error);
+    if (complaint) {
+        topic_refuse(answer, error, complaint);
+        return;
+    }
+    Slice config = create_config(request, wanted);
+    if (slice_is_null(config)) {
+        topic_refuse(answer, KAFKA_ERROR_INVALID_CONFIG, "a config has no value, or is no UTF-8 text");
+        return;
+    }
+    TopicAnswer *kept = topic_answer_keep(answer);
+    if (!kept) {
+        return;
+    }
+    BrainParameters parameters;
+    brain_parameters_init(&parameters);
+    brain_put_text(&parameters, wanted->name);
+    brain_put_int4(&parameters, create_partition_count(request, wanted));
+    brain_put_jsonb(&parameters, config);
+    topic_ask(api_agent(request), asked->validate_only ? &check_statement : &create_statement, &parameters,
+              topic_answered, kept);
+}
+
+void create_topics_handle(KafkaRequest *request)
+{
+    const KafkaCreateTopicsRequest *asked = request->message;
+    int32_t count = asked->topics.count > 0 ? asked->topics.count : 0;
+    TopicsState *state = topics_begin(request, create_reply);
+    if (!state) {
+        return;
+    }
+    kafka_defaults(&KAFKA_CREATE_TOPICS_RESPONSE.root, &state->response.created);
+    state->response.created.topics.items =
+        kafka_items_new(&request->arena, &KAFKA_CREATE_TOPICS_RESPONSE_TOPIC, (size_t)count);
+    if (state->response.created.topics.items) {
+        state->response.created.topics.count = count;
+    }
+    for (int32_t i = 0; i < state->response.created.topics.count; i++) {
+        create_one(state, i);
+    }
+    topics_answered(state);
+}
+
+/* DeleteTopics. */
+
+static void delete_reply(TopicsState *state)
+{
+    kafka_request_reply(state->request, &state->response.deleted);
+}
+
+static void delete_one(TopicsState *state, Slice name, const KafkaUuid *topic_id, KafkaDeleteTopicsResponseResponse *out)
+{
+    KafkaRequest *request = state->request;
+    TopicAnswer answer = { state, &out->error_code, &out->error_message };
+    out->name = name;
+    out->topic_id = *topic_id;
+    if (slice_is_null(name)) {
+        KafkaError error;
+        Topic *topic = api_topic(request, name, topic_id, &error);
+        if (!topic) {
+            topic_refuse(answer, KAFKA_ERROR_UNKNOWN_TOPIC_ID, "no topic has this id");
+            return;
+        }
+        out->name = slice_of_text(arena_copy_text(&request->arena, slice_of_text(topic->name)));
+    }
+    TopicAnswer *kept = topic_answer_keep(answer);
+    if (!kept) {
+        return;
+    }
+    BrainParameters parameters;
+    brain_parameters_init(&parameters);
+    brain_put_text(&parameters, out->name);
+    topic_ask(api_agent(request), &delete_statement, &parameters, topic_answered, kept);
+}
+
+void delete_topics_handle(KafkaRequest *request)
+{
+    static const KafkaUuid no_id;
+    const KafkaDeleteTopicsRequest *asked = request->message;
+    bool by_state = request->version >= 6;
+    int32_t count = by_state ? asked->topics.count : asked->topic_names.count;
+    TopicsState *state = topics_begin(request, delete_reply);
+    if (!state) {
+        return;
+    }
+    count = count > 0 ? count : 0;
+    kafka_defaults(&KAFKA_DELETE_TOPICS_RESPONSE.root, &state->response.deleted);
+    state->response.deleted.responses.items =
+        kafka_items_new(&request->arena, &KAFKA_DELETE_TOPICS_RESPONSE_RESPONSE, (size_t)count);
+    if (state->response.deleted.responses.items) {
+        state->response.deleted.responses.count = count;
+    }
+    for (int32_t i = 0; i < state->response.deleted.responses.count; i++) {
+        Slice name = by_state ? asked->topics.items[i].name : asked->topic_names.items[i];
+        delete_one(state, name, by_state ? &asked->topics.items[i].topic_id : &no_id,
+                   &state->response.deleted.responses.items[i]);
+    }
+    topics_answered(state);
+}
+
+/* CreatePartitions. */
+
+static void widen_reply(TopicsState *state)
+{
+    kafka_request_reply(state->request, &state->response.widened);
+}
+
+static void widen_one(TopicsState *state, int32_t index)
+{
+    const KafkaCreatePartitionsRequest *asked = state->request->message;
+    const KafkaCreatePartitionsRequestTopic *wanted = &asked->topics.items[index];
+    KafkaCreatePartitionsResponseResult *out = &state->response.widened.results.items[index];
+    TopicAnswer answer = { state, &out->error_code, &out->error_message };
+    out->name = wanted->name;
+    if (asked->validate_only) {
+        Topic *topic = catalog_topic(api_agent(state->request)->catalog, wanted->name);
+        if (!topic) {
+            topic_refuse(answer, KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION, "there is no such topic");
+        } else if (wanted->count <= topic->partition_count) {
+            topic_refuse(answer, KAFKA_ERROR_INVALID_PARTITIONS, "the topic has that many partitions already");
+        }
+        return;
+    }
+    TopicAnswer *kept = topic_answer_keep(answer);
+    if (!kept) {
+        return;
+    }
+    BrainParameters parameters;
+    brain_parameters_init(&parameters);
+    brain_put_text(&parameters, wanted->name);
+    brain_put_int4(&parameters, wanted->count);
+    topic_ask(api_agent(state->request), &widen_statement, &parameters, topic_answered, kept);
+}
+
+void create_partitions_handle(KafkaRequest *request)
+{
+    const KafkaCreatePartitionsRequest *asked = request->message;
+    int32_t count = asked->topics.count > 0 ? asked->topics.count : 0;
+    TopicsState *state = topics_begin(request, widen_reply);
+    if (!state) {
+        return;
+    }
+    kafka_defaults(&KAFKA_CREATE_PARTITIONS_RESPONSE.root, &state->response.widened);
+    state->response.widened.results.items =
+        kafka_items_new(&request->arena, &KAFKA_CREATE_PARTITIONS_RESPONSE_RESULT, (size_t)count);
+    if (state->response.widened.results.items) {
+        state->response.widened.results.count = count;
+    }
+    for (int32_t i = 0; i < state->response.widened.results.count; i++) {
+        widen_one(state, i);
+    }
+    topics_answered(state);
+}
