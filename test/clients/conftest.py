@@ -1,0 +1,60 @@
+"""conftest.py: brings the clients that do not come from Debian into .deps/, through their own registries' tools."""
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+DEPS = HERE.parents[1] / ".deps"
+sys.path.insert(0, str(HERE))
+
+
+def run(*command, **options):
+    done = subprocess.run([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, timeout=900, **options)
+    assert done.returncode == 0, f"{command} failed:\n{done.stdout[-3000:]}"
+
+
+def once(folder, recipe, make):
+    """Makes a folder below .deps/ unless it was made from the same recipe."""
+    mark = folder / ".recipe"
+    if not mark.exists() or mark.read_text() != recipe:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        make(folder)
+        mark.write_text(recipe)
+    return folder
+
+
+def fetch_python(folder):
+    run("/usr/bin/python3", "-m", "venv", folder)
+    run(folder / "bin/pip", "install", "--quiet", "-r", HERE / "python/requirements.txt")
+
+
+def fetch_javascript(folder):
+    shutil.copy(HERE / "javascript/package.json", folder)
+    run("npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", cwd=folder)
+
+
+def fetch_java(version):
+    def make(folder):
+        run("mvn", "-q", "-B", "-f", HERE / "java/pom.xml", f"-Dkafka.version={version}", "dependency:copy-dependencies",
+            f"-DoutputDirectory={folder}/lib")
+        run("javac", "-cp", f"{folder}/lib/*", "-d", folder / "classes", HERE / "java/Client.java")
+    return make
+
+
+@pytest.fixture(scope="session")
+def fetched():
+    """Where a client is, fetched at its first use."""
+    def fetch(name):
+        kind, _, version = name.partition(" ")
+        if kind == "python":
+            return once(DEPS / "python", (HERE / "python/requirements.txt").read_text(), fetch_python)
+        if kind == "javascript":
+            return once(DEPS / "javascript", (HERE / "javascript/package.json").read_text(), fetch_javascript)
+        recipe = (HERE / "java/pom.xml").read_text() + (HERE / "java/Client.java").read_text()
+        return once(DEPS / f"java-{version}", recipe, fetch_java(version))
+    return fetch
