@@ -123,9 +123,9 @@ static Status read_plain(Decompressor *decompressor, uint8_t *bytes, size_t room
     *size = room < decompressor->plain.size ? room : decompressor->plain.size;
     if (*size > 0) {
         memcpy(bytes, decompressor->plain.data, *size);
+        decompressor->plain.data += *size;
+        decompressor->plain.size -= *size;
     }
-    decompressor->plain.data += *size;
-    decompressor->plain.size -= *size;
     return status_ok();
 }
 

@@ -42,7 +42,7 @@ typedef struct ObjectBatch {
     int32_t lease_epoch; /* under which it was accepted, -1 none */
     int64_t base_offset; /* -1 while not known; merged objects know it */
     Slice bytes;         /* the whole batch; must stay until the object was sent */
-    BatchHeader header;  /* read from bytes */
+    BatchHeader header;  /* read from bytes as they are sent: append time is set before this */
     void *context;       /* the caller's, untouched */
 
     int32_t ordinal;    /* place among the object's batches, from 0 */

@@ -19,7 +19,7 @@ enum { REAL_CODECS = sizeof(real_codecs) / sizeof(real_codecs[0]) };
 static void fill(Writer *out, size_t size, bool random)
 {
     uint32_t seed = 7;
-    uint8_t *room = writer_extend(out, size);
+    uint8_t *room = size > 0 ? writer_extend(out, size) : NULL;
     for (size_t i = 0; room && i < size; i++) {
         seed = seed * 1664525u + 1013904223u;
         room[i] = random ? (uint8_t)(seed >> 24) : (uint8_t)(seed >> 30);
