@@ -1,6 +1,310 @@
-/* modules.c: the agent's modules in starting order. They drain and stop in the reverse order. */
+/* modules.c: the agent's modules in starting order: brain, store, catalog and log, the Kafka listener, then what needs to
+ * know its port. They drain and stop in the reverse order. */
+#include <stdlib.h>
+
 #include "agent/agent.h"
+#include "agent/api/api.h"
+#include "agent/brain/brain.h"
+#include "agent/catalog/catalog.h"
+#include "agent/jobs/lease.h"
+#include "agent/jobs/reaper.h"
+#include "agent/jobs/watch.h"
+#include "agent/journal.h"
+#include "agent/kafka/server.h"
+#include "agent/log/service.h"
+#include "agent/read/fetcher.h"
+#include "common/store/store.h"
+
+enum { PROBE_DEADLINE_MS = 20 * 1000, PROBE_AGAIN_MS = 5 * 1000 };
+
+/* What the table's functions share beyond struct Agent. */
+static struct {
+    Condition *brain;
+    Condition *store;
+    LogService *log;
+    Watch *watch;
+    Reaper *reaper;
+    uv_timer_t *probe_timer;
+    int backends; /* brain and store, as long as they are open */
+    ModuleDrained *drained; /* whom the module that drains now is to tell */
+    const Module *draining;
+} modules;
+
+static Status modules_no_memory(void)
+{
+    return status_error(STATUS_INTERNAL, "memory is short");
+}
+
+/* Brain. */
+
+static void brain_readiness(Brain *brain, bool ready, void *argument)
+{
+    const char *reason;
+    (void)argument;
+    (void)brain_is_ready(brain, &reason);
+    if (ready) {
+        condition_hold(modules.brain);
+    } else {
+        condition_break(modules.brain, "%s", reason);
+    }
+}
+
+static Status brain_module_start(Agent *agent)
+{
+    const Settings *settings = &agent->settings;
+    BrainOptions options = {
+        .conninfo = settings->database,
+        .deadline_ms = (int)settings->database_timeout_ms,
+        .reconnect_max_ms = (int)settings->database_retry_ms,
+    };
+    modules.brain = readiness_add(&agent->readiness, "database", "not connected to PostgreSQL yet");
+    Status status = brain_open(agent->loop, &options, &agent->brain);
+    if (status_is_ok(&status)) {
+        modules.backends++;
+        brain_on_ready(agent->brain, brain_readiness, agent);
+    }
+    return status;
+}
+
+/* Callbacks of brain and store go on until both are closed; only then may what they call be freed. */
+static void data_free(Agent *agent);
+
+static void backend_closed(void *argument)
+{
+    if (--modules.backends == 0) {
+        data_free(argument);
+    }
+}
+
+static void brain_module_stop(Agent *agent)
+{
+    brain_close(agent->brain, backend_closed, agent);
+}
+
+/* Store. */
+
+static void store_probe_again(uv_timer_t *timer);
+
+static void store_probed(const StoreResult *result, void *argument)
+{
+    (void)argument;
+    if (result->status.code == STATUS_CANCELLED) {
+        return;
+    }
+    if (status_is_ok(&result->status)) {
+        condition_hold(modules.store);
+        return;
+    }
+    condition_break(modules.store, "%s", result->status.message);
+    uv_timer_start(modules.probe_timer, store_probe_again, PROBE_AGAIN_MS, 0);
+}
+
+static void store_probe_again(uv_timer_t *timer)
+{
+    Agent *agent = timer->data;
+    if (!store_probe(agent->store, PROBE_DEADLINE_MS, store_probed, agent)) {
+        uv_timer_start(timer, store_probe_again, PROBE_AGAIN_MS, 0);
+    }
+}
+
+static Status store_module_start(Agent *agent)
+{
+    const Settings *settings = &agent->settings;
+    StoreOptions options = {
+        .url = settings->store,
+        .endpoint = settings->s3_endpoint[0] ? settings->s3_endpoint : NULL,
+        .region = settings->s3_region[0] ? settings->s3_region : NULL,
+        .profile = settings->s3_profile[0] ? settings->s3_profile : NULL,
+        .ca_file = settings->s3_ca_file[0] ? settings->s3_ca_file : NULL,
+        .addressing = (StoreAddressing)settings->s3_addressing,
+        .checksum = (StoreChecksum)settings->s3_checksum,
+        .conditional = (StoreConditional)settings->s3_conditional,
+        .put_parallel_max = settings->put_parallel,
+        .get_parallel_max = settings->get_parallel,
+        .job_parallel_max = settings->delete_parallel,
+        .queue_max = settings->store_queue_max,
+        .attempt_timeout_ms = (int)settings->s3_attempt_timeout_ms,
+        .retry_base_ms = (int)settings->s3_retry_base_ms,
+    };
+    modules.probe_timer = malloc(sizeof(uv_timer_t));
+    if (!modules.probe_timer) {
+        return modules_no_memory();
+    }
+    Status status = store_open(&options, agent->loop, &agent->store);
+    if (!status_is_ok(&status)) {
+        free(modules.probe_timer);
+        return status;
+    }
+    modules.backends++;
+    uv_timer_init(agent->loop, modules.probe_timer);
+    modules.probe_timer->data = agent;
+    modules.store = readiness_add(&agent->readiness, "store", "not tried yet");
+    store_probe_again(modules.probe_timer);
+    journal(JOURNAL_INFO, "store", "records are kept in %s", store_describe(agent->store));
+    return status_ok();
+}
+
+static void modules_timer_closed(uv_handle_t *handle)
+{
+    free(handle);
+}
+
+static void store_module_stop(Agent *agent)
+{
+    uv_close((uv_handle_t *)modules.probe_timer, modules_timer_closed);
+    store_close(agent->store, backend_closed, agent);
+}
+
+/* Catalog, fetcher and log, which know of each other's events. */
+
+static void topic_deleted(void *context, Topic *topic)
+{
+    Agent *agent = context;
+    for (int32_t i = 0; i < topic->partition_count; i++) {
+        log_forget_partition(agent->log, topic->partitions[i]);
+    }
+    fetcher_forget(agent->fetcher, topic);
+}
+
+static void topic_moved(void *context, Topic *topic)
+{
+    Agent *agent = context;
+    (void)agent;
+    (void)topic; /* fetches are served whoever leads; a produce looks when it comes */
+}
+
+static Status data_module_start(Agent *agent)
+{
+    agent->catalog = catalog_new(agent->brain);
+    agent->fetcher = fetcher_new(agent);
+    modules.log = log_service_new(agent);
+    if (!agent->catalog || !agent->fetcher || !modules.log) {
+        return modules_no_memory();
+    }
+    catalog_on_change(agent->catalog, topic_deleted, topic_moved, agent);
+    catalog_refresh(agent->catalog, NULL, NULL);
+    return status_ok();
+}
+
+static void module_drained(void *argument)
+{
+    modules.drained(argument, modules.draining);
+}
+
+static void module_drains(const Module *module, ModuleDrained *drained)
+{
+    modules.drained = drained;
+    modules.draining = module;
+}
+
+static void data_module_drain(Agent *agent, const Module *module, ModuleDrained *drained)
+{
+    module_drains(module, drained);
+    log_service_drain(modules.log, module_drained, agent);
+}
+
+static void data_module_reload(Agent *agent)
+{
+    log_service_reload(modules.log);
+    fetcher_reload(agent->fetcher);
+}
+
+static void data_module_stop(Agent *agent)
+{
+    log_service_stop(modules.log);
+    fetcher_stop(agent->fetcher);
+}
+
+static void topic_ignored(void *context, Topic *topic)
+{
+    (void)context;
+    (void)topic;
+}
+
+static void data_free(Agent *agent)
+{
+    if (!modules.log) {
+        return; /* it never started */
+    }
+    catalog_on_change(agent->catalog, topic_ignored, topic_ignored, NULL);
+    log_service_free(modules.log);
+    fetcher_free(agent->fetcher);
+    catalog_free(agent->catalog);
+    modules.log = NULL;
+    agent->fetcher = NULL;
+    agent->catalog = NULL;
+    agent->brain = NULL;
+    agent->store = NULL;
+}
+
+/* Jobs: the lease, the watch, the reaper. */
+
+static Status jobs_module_start(Agent *agent)
+{
+    agent->lease = lease_new(agent);
+    modules.watch = watch_new(agent);
+    modules.reaper = reaper_new(agent);
+    return agent->lease && modules.watch && modules.reaper ? status_ok() : modules_no_memory();
+}
+
+/* Runs when every producer has its answer: the next leader can take over at once. */
+static void jobs_module_drain(Agent *agent, const Module *module, ModuleDrained *drained)
+{
+    module_drains(module, drained);
+    lease_leave(agent->lease, module_drained, agent);
+}
+
+static void jobs_module_stop(Agent *agent)
+{
+    reaper_free(modules.reaper);
+    watch_free(modules.watch);
+    lease_free(agent->lease);
+    agent->lease = NULL;
+}
+
+/* Kafka listener. */
+
+static Status kafka_module_start(Agent *agent)
+{
+    const Settings *settings = &agent->settings;
+    KafkaServerOptions options = {
+        .handlers = api_handlers,
+        .handler_count = api_handler_count,
+        .context = agent,
+        .host = settings->kafka_host,
+        .port = (uint16_t)settings->kafka_port,
+        .frame_bytes_max = (size_t)settings->frame_bytes_max,
+        .buffered_bytes_max = (size_t)settings->produce_bytes_max,
+        .connections_max = settings->connections_max,
+        .in_flight_max = settings->connection_requests_max,
+        .idle_timeout_ms = settings->connection_idle_ms,
+    };
+    Status status = kafka_server_start(agent->loop, &options, &agent->kafka);
+    if (status_is_ok(&status)) {
+        journal(JOURNAL_INFO, "kafka", "listening on %s:%d", settings->kafka_host, kafka_server_port(agent->kafka));
+    }
+    return status;
+}
+
+static void kafka_module_drain(Agent *agent, const Module *module, ModuleDrained *drained)
+{
+    module_drains(module, drained);
+    fetcher_drain(agent->fetcher);
+    kafka_server_drain(agent->kafka, module_drained, agent);
+}
+
+static void kafka_module_stop(Agent *agent)
+{
+    kafka_server_close(agent->kafka, NULL, NULL);
+    agent->kafka = NULL;
+}
 
 const Module agent_modules[] = {
+    { .name = "brain", .start = brain_module_start, .stop = brain_module_stop },
+    { .name = "store", .start = store_module_start, .stop = store_module_stop },
+    { .name = "data", .start = data_module_start, .drain = data_module_drain, .reload = data_module_reload,
+      .stop = data_module_stop },
+    { .name = "jobs", .start = jobs_module_start, .drain = jobs_module_drain, .stop = jobs_module_stop },
+    { .name = "kafka", .start = kafka_module_start, .drain = kafka_module_drain, .stop = kafka_module_stop },
     { .name = NULL },
 };

@@ -82,7 +82,7 @@ static Status offsets_find(Slice batches, int64_t timestamp, RecordPosition *fou
 static void offsets_segment_read(void *argument, const Status *status, Slice batches)
 {
     OffsetsItem *item = argument;
-    RecordPosition position;
+    RecordPosition position = { OFFSET_UNKNOWN, -1 };
     Status found = *status;
     if (status_is_ok(status)) {
         found = offsets_find(batches, item->timestamp, &position);

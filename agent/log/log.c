@@ -27,6 +27,10 @@ void log_configure(Log *log, const LogOptions *options)
 
 void log_free(Log *log)
 {
+    Upload *upload;
+    DL_FOREACH(log->uploads, upload) {
+        order_abandon(upload);
+    }
     while (log->uploads) {
         upload_free(log, log->uploads);
     }

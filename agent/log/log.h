@@ -95,7 +95,7 @@ typedef struct LogAppend {
 
 Log *log_new(const LogOptions *options, const LogBackend *backend);
 void log_configure(Log *log, const LogOptions *options);
-/* Frees everything without answering anybody; only when no backend call is under way. */
+/* Only when no backend call is under way. Batches without an answer get REQUEST_TIMED_OUT. */
 void log_free(Log *log);
 
 /* Takes a batch that was checked. The answer comes later, exactly once: NONE when durable, otherwise why not. False when

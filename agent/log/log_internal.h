@@ -47,6 +47,8 @@ void order_join(Append *append);
 void order_finish(Log *log, Append *append, KafkaError error, int64_t base_offset);
 /* Ends batches whose deadline passed; those the brain was asked about only get their answer. */
 void order_expire(Log *log);
+/* Answers every batch of the upload that has no answer; the log is about to be freed. */
+void order_abandon(Upload *upload);
 int64_t order_next_due_ms(const Log *log);
 void append_enter(Append *append, AppendState state);
 

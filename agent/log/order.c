@@ -103,6 +103,13 @@ void order_expire(Log *log)
     }
 }
 
+void order_abandon(Upload *upload)
+{
+    for (size_t i = 0; i < upload->append_count; i++) {
+        append_answer(upload->appends[i], KAFKA_ERROR_REQUEST_TIMED_OUT, OFFSET_UNKNOWN);
+    }
+}
+
 int64_t order_next_due_ms(const Log *log)
 {
     int64_t due = INT64_MAX;

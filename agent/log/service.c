@@ -37,6 +37,7 @@ struct LogService {
     Agent *agent;
     Log *log;
     uv_timer_t *timer;
+    bool stopped;
     void (*drained)(void *argument);
     void *drained_argument;
 };
@@ -226,7 +227,9 @@ static void service_tick(uv_timer_t *timer)
 static void service_wake(void *context)
 {
     LogService *service = context;
-    uv_timer_start(service->timer, service_tick, 0, 0);
+    if (!service->stopped) {
+        uv_timer_start(service->timer, service_tick, 0, 0);
+    }
 }
 
 static void service_moved(void *context, Partition *partition)
@@ -297,6 +300,13 @@ void log_service_drain(LogService *service, void (*done)(void *argument), void *
     service_wake(service);
 }
 
+void log_service_stop(LogService *service)
+{
+    service->stopped = true;
+    service->drained = NULL;
+    uv_timer_stop(service->timer);
+}
+
 static void service_timer_closed(uv_handle_t *handle)
 {
     free(handle);
@@ -304,8 +314,9 @@ static void service_timer_closed(uv_handle_t *handle)
 
 void log_service_free(LogService *service)
 {
+    service->stopped = true;
     uv_close((uv_handle_t *)service->timer, service_timer_closed);
-    service->agent->log = NULL;
     log_free(service->log);
+    service->agent->log = NULL;
     free(service);
 }

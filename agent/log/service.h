@@ -12,7 +12,9 @@ LogService *log_service_new(Agent *agent);
 void log_service_reload(LogService *service);
 /* Seals what is open and calls done, once, when no batch waits for an answer. */
 void log_service_drain(LogService *service, void (*done)(void *argument), void *argument);
-/* When no backend call is under way any more. */
+/* Starts nothing any more; callbacks under way may still come. */
+void log_service_stop(LogService *service);
+/* When brain and store are closed. Batches without an answer get one: that they were not committed. */
 void log_service_free(LogService *service);
 
 #endif

@@ -45,7 +45,7 @@ void fetch_task_release(FetchTask *task)
 void fetch_task_schedule(FetchTask *task)
 {
     Fetcher *fetcher = task->fetcher;
-    if (task->scheduled || task->finished) {
+    if (task->scheduled || task->finished || fetcher->stopped) {
         return;
     }
     task->scheduled = true;
@@ -291,7 +291,7 @@ void fetch_task_try(FetchTask *task)
         fetch_lookup(task, found.lookups, found.lookup_count);
     }
     free(found.lookups);
-    bool late = time_ms() >= task->deadline_ms;
+    bool late = task->fetcher->draining || time_ms() >= task->deadline_ms;
     bool waits_for_more = task->pending > 0 && found.bytes == 0;
     if (!waits_for_more && (found.error || late || found.bytes >= task->request.bytes_min)) {
         task_answer(task);

@@ -75,7 +75,9 @@ static void fetcher_run(uv_timer_t *timer)
 
 void fetcher_wake(Fetcher *fetcher, uint64_t delay_ms)
 {
-    uv_timer_start(fetcher->timer, fetcher_run, delay_ms, 0);
+    if (!fetcher->stopped) {
+        uv_timer_start(fetcher->timer, fetcher_run, delay_ms, 0);
+    }
 }
 
 Fetcher *fetcher_new(Agent *agent)
@@ -113,6 +115,32 @@ void fetcher_free(Fetcher *fetcher)
     free(fetcher);
 }
 
+static void fetcher_schedule_all(Fetcher *fetcher)
+{
+    FetchTask *task;
+    DL_FOREACH(fetcher->all, task) {
+        fetch_task_schedule(task);
+    }
+}
+
+void fetcher_drain(Fetcher *fetcher)
+{
+    fetcher->draining = true;
+    fetcher_schedule_all(fetcher);
+}
+
+void fetcher_stop(Fetcher *fetcher)
+{
+    fetcher->stopped = true;
+    uv_timer_stop(fetcher->timer);
+    while (fetcher->scheduled) {
+        FetchTask *task = fetcher->scheduled;
+        fetcher->scheduled = task->next_scheduled;
+        task->scheduled = false;
+        fetch_task_release(task);
+    }
+}
+
 bool fetcher_is_idle(const Fetcher *fetcher)
 {
     return fetcher->tasks == 0 && cache_is_idle(fetcher->cache);
@@ -136,10 +164,7 @@ void fetcher_moved(Fetcher *fetcher, Partition *partition)
 void fetcher_doubt(Fetcher *fetcher)
 {
     fetcher->generation++;
-    FetchTask *task;
-    DL_FOREACH(fetcher->all, task) {
-        fetch_task_schedule(task);
-    }
+    fetcher_schedule_all(fetcher);
 }
 
 void fetcher_forget(Fetcher *fetcher, Topic *topic)

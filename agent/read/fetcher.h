@@ -42,8 +42,12 @@ typedef struct FetchRequest {
 } FetchRequest;
 
 Fetcher *fetcher_new(Agent *agent);
-/* Only when no task and no read is under way. */
+/* When brain and store are closed. */
 void fetcher_free(Fetcher *fetcher);
+/* From now on every fetch answers with what it has. */
+void fetcher_drain(Fetcher *fetcher);
+/* Starts nothing any more; callbacks under way may still come. */
+void fetcher_stop(Fetcher *fetcher);
 bool fetcher_is_idle(const Fetcher *fetcher);
 void fetcher_reload(Fetcher *fetcher);
 

@@ -37,6 +37,8 @@ struct Fetcher {
     Cache *cache;
     Collector collector;
     uint32_t generation; /* high watermarks asked for in an older one are doubted */
+    bool draining;
+    bool stopped;
     size_t tasks;
     FetchTask *all;
     FetchTask *scheduled;
