@@ -17,8 +17,7 @@ enum {
     STREAK_PER_SLOT = 4,
     STORE_ARENA_BYTES = 64 * 1024,
     LIST_ARENA_BYTES = 4 * 1024 * 1024,
-    SLICE_COUNT_MAX = 1 << 20,
-    DESCRIPTION_MAX = 2048
+    SLICE_COUNT_MAX = 1 << 20
 };
 
 const char *const store_addressing_names[] = { "auto", "path", "virtual" };
@@ -469,7 +468,7 @@ static Status store_set_strings(Store *store)
 Status store_open(const StoreOptions *options, uv_loop_t *loop, Store **out)
 {
     Store *store = calloc(1, sizeof(*store));
-    if (!store || !(store->description = calloc(1, DESCRIPTION_MAX))) {
+    if (!store || !(store->description = calloc(1, STORE_DESCRIPTION_MAX))) {
         free(store);
         return status_error(STATUS_INTERNAL, "no memory for the object store");
     }
@@ -483,7 +482,7 @@ Status store_open(const StoreOptions *options, uv_loop_t *loop, Store **out)
     store_set_numbers(store);
     store->is_conditional = store->url.is_folder || options->conditional != STORE_CONDITIONAL_OFF;
     if (status_is_ok(&status)) {
-        snprintf(store->description, DESCRIPTION_MAX, "%s", store->options.url);
+        snprintf(store->description, STORE_DESCRIPTION_MAX, "%s", store->options.url);
         status = store->url.is_folder ? folder_driver_open(store) : s3_driver_open(store);
     }
     if (!status_is_ok(&status)) {

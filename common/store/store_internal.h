@@ -7,6 +7,8 @@
 #include "common/store/store.h"
 #include "common/store/store_url.h"
 
+enum { STORE_DESCRIPTION_MAX = 2048 }; /* a URL and an endpoint */
+
 /* Operations of one lane share a limit, so that cold reads never hold up writes. */
 typedef enum StoreLaneKind { LANE_PUT, LANE_GET, LANE_JOB, LANE_COUNT } StoreLaneKind;
 
