@@ -16,7 +16,7 @@ PG_CFLAGS   = -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare -Wno
               -Wno-declaration-after-statement
 
 REGRESS     = $(filter-out preload_%,$(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql))))
-REGRESS_OPTS = --encoding=UTF8 --no-locale
+REGRESS_OPTS = --encoding=UTF8 --no-locale --load-extension=streamhouse
 ISOLATION   = $(patsubst specs/%.spec,%,$(sort $(wildcard specs/*.spec)))
 ISOLATION_OPTS = --load-extension=streamhouse
 EXTRA_CLEAN = $(SQL_SCRIPT) results output_iso regression.diffs regression.out
@@ -29,3 +29,8 @@ $(OBJS): $(wildcard src/*.h common/*.h)
 
 $(SQL_SCRIPT): $(SQL_FILES) Makefile streamhouse.control
 	@{ printf '%s\n' '\echo Use "CREATE EXTENSION streamhouse" to load this file. \quit'; cat $(SQL_FILES); } > $@
+
+# What differs with shared memory: against a server with shared_preload_libraries = 'streamhouse'.
+.PHONY: installcheck-preload
+installcheck-preload:
+	$(MAKE) installcheck REGRESS="$(patsubst sql/%.sql,%,$(sort $(wildcard sql/preload_*.sql)))" ISOLATION=

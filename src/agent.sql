@@ -119,7 +119,8 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION streamhouse.lease_assign IS 'Moves the leases that have to move, unless another transaction is about it. Gives back how many moved.';
 
--- The epoch stays: whatever is under way is still accepted until the lease goes to another agent.
+-- The epoch stays until the lease goes to an agent again, under the partition's lock: an append that holds the lock now
+-- is still accepted, and ends before the next epoch begins.
 CREATE FUNCTION streamhouse.lease_release(agent_id int) RETURNS int
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -211,6 +212,9 @@ AS $$
 BEGIN
     IF coalesce(named.name, '') = '' OR named.incarnation IS NULL OR coalesce(named.kafka_host, '') = '' OR named.kafka_port IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'an agent needs a name, an incarnation, a Kafka host and a Kafka port';
+    END IF;
+    IF named.kafka_port NOT BETWEEN 1 AND 65535 OR named.http_port NOT BETWEEN 1 AND 65535 THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'a port must be from 1 to 65535';
     END IF;
     IF ttl_ms IS NULL OR ttl_ms NOT BETWEEN 1 AND 3600000 THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'ttl_ms must be from 1 to 3600000',

@@ -113,7 +113,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'SH040', MESSAGE = 'a topic''s config must be a JSON object',
             HINT = 'For example {"retention.ms": "86400000"}.';
     END IF;
-    FOR setting IN SELECT key, value, jsonb_typeof(config -> key) AS json_type FROM jsonb_each_text(config) LOOP
+    FOR setting IN SELECT key, value, jsonb_typeof(config -> key) AS json_type FROM jsonb_each_text(config) WHERE value IS NOT NULL LOOP
         SELECT * INTO definition FROM streamhouse.config_definition AS d WHERE d.name = setting.key;
         IF NOT FOUND THEN
             RAISE EXCEPTION USING ERRCODE = 'SH040', MESSAGE = format('unknown topic config "%s"', setting.key),

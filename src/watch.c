@@ -254,13 +254,8 @@ transaction_ended(XactEvent event, void *argument)
         pending_forget();
         break;
     case XACT_EVENT_ABORT:
+    case XACT_EVENT_PREPARE:
         pending_forget();
-        break;
-    case XACT_EVENT_PRE_PREPARE:
-        /* COMMIT PREPARED runs in another transaction, often in another backend: nobody would be woken. */
-        if (pending.count > 0)
-            ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                    errmsg("cannot PREPARE a transaction that has appended to a topic"));
         break;
     default:
         break;
