@@ -6,7 +6,7 @@
 #include "agent/kafka/message.h"
 #include "agent/read/fetcher.h"
 
-enum { SESSION_NONE = 0 };
+enum { SESSION_NONE = 0, FETCH_LEADER_OLDEST = 12 /* the answer may name the leader */ };
 
 typedef struct FetchState {
     KafkaRequest *request;
@@ -80,7 +80,7 @@ static void fetch_fill_partition(const FetchState *state, const FetchItem *item,
         answer->records.slices = records->slices + item->first_slice;
         answer->records.count = (int32_t)item->slice_count;
     }
-    if (item->partition &&
+    if (item->partition && state->request->version >= FETCH_LEADER_OLDEST &&
         (item->error == KAFKA_ERROR_FENCED_LEADER_EPOCH || item->error == KAFKA_ERROR_UNKNOWN_LEADER_EPOCH)) {
         answer->current_leader.leader_id = item->partition->leader;
         answer->current_leader.leader_epoch = item->partition->epoch;

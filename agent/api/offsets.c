@@ -9,7 +9,7 @@
 #include "common/record.h"
 
 enum {
-    TIMESTAMP_LATEST = -1,
+    EPOCH_OLDEST = 4, /* first version of ListOffsets with a leader epoch */
     TIMESTAMP_MAX = -3,
     TIMESTAMP_EARLIEST_LOCAL = -4,
     DECOMPRESSED_BYTES_MAX = 256 * 1024 * 1024
@@ -100,7 +100,9 @@ static void offsets_segment_read(void *argument, const Status *status, Slice bat
 static void offsets_apply(OffsetsItem *item, const BrainResult *result, int row)
 {
     item->answer->error_code = KAFKA_ERROR_NONE;
-    item->answer->leader_epoch = brain_is_null(result, row, 3) ? -1 : brain_int4(result, row, 3);
+    if (item->state->request->version >= EPOCH_OLDEST && !brain_is_null(result, row, 3)) {
+        item->answer->leader_epoch = brain_int4(result, row, 3);
+    }
     if (brain_is_null(result, row, 1)) {
         return; /* no record is that young: offset and timestamp stay -1 */
     }

@@ -15,6 +15,7 @@
 enum {
     PRODUCE_OLDEST = 3,
     PRODUCE_ZSTD_OLDEST = 7,
+    PRODUCE_LEADER_OLDEST = 10, /* the answer may name the leader */
     PRODUCE_TIMEOUT_MIN_MS = 100,
     PRODUCE_TIMEOUT_MAX_MS = 10 * 60 * 1000,
     DECOMPRESSED_TIMES_MAX = 64, /* of max.message.bytes */
@@ -170,6 +171,9 @@ static void produce_append(ProduceTask *task, KafkaProduceResponsePartition *ans
 static void produce_not_leader(ProduceTask *task, KafkaProduceResponsePartition *answer, const Partition *partition)
 {
     produce_refuse(task, answer, KAFKA_ERROR_NOT_LEADER_OR_FOLLOWER, NULL);
+    if (task->request->version < PRODUCE_LEADER_OLDEST) {
+        return;
+    }
     answer->current_leader.leader_id = partition->leader;
     answer->current_leader.leader_epoch = partition->epoch;
     task->moved = true;
