@@ -2,6 +2,8 @@
  * it. */
 #include "agent/brain/connect.h"
 
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -22,6 +24,14 @@ struct Connect {
     ConnectDone done;
     void *arg;
 };
+
+/* OpenSSL loads its configuration and providers at the first use; threads that race for that leak a provider.
+ */
+void connect_prepare(void)
+{
+    OPENSSL_init_crypto(OPENSSL_INIT_LOAD_CONFIG, NULL);
+    EVP_MD_free(EVP_MD_fetch(NULL, "SHA256", NULL));
+}
 
 static void connect_leave(Connect *attempt)
 {

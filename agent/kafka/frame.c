@@ -27,6 +27,9 @@ static int16_t prefix_i16(const uint8_t *bytes)
 
 static Slice input_take(KafkaConnection *connection, size_t size)
 {
+    if (size == 0) {
+        return SLICE_NULL;
+    }
     Slice taken = slice_of(connection->input.data, size);
     connection->input.data += size;
     connection->input.size -= size;
