@@ -122,13 +122,13 @@ SECTION("Write path")
 SETTING(linger_ms, DURATION, "auto", 0, 60000, "", RELOADABLE | AUTOMATIC,
         "Longest time a batch waits for company before its object is written. auto: 5ms in a folder, 100ms on S3.")
 SETTING(idle_flush_ms, DURATION, "auto", 0, 60000, "", RELOADABLE | AUTOMATIC,
-        "An object is written early when no batch arrived for this long. auto: 1ms in a folder, 20ms on S3.")
+        "While no object is being written, the next one is as soon as no batch arrived for this long. auto: 0ms in a folder, 20ms on S3.")
 SETTING(flush_bytes, BYTES, "8MiB", 1024, 1073741824, "", RELOADABLE,
         "An object is written when it has this many bytes.")
 SETTING(produce_bytes_max, BYTES, "256MiB", 1048576, 1099511627776, "", RELOADABLE,
         "Memory for records that are not yet durable; beyond it, producers' sockets are not read. At least frame_bytes_max.")
-SETTING(validate_compressed, BOOL, "no", 0, 0, "", RELOADABLE,
-        "Whether compressed batches are decompressed to check every record, and not only their checksum and header.")
+SETTING(validate_compressed, BOOL, "yes", 0, 0, "", RELOADABLE,
+        "Whether compressed batches are decompressed to check every record, as Kafka does, and not only their checksum and header.")
 
 SECTION("Read path")
 SETTING(fetch_bytes_max, BYTES, "55MiB", 1024, 1073741824, "", RELOADABLE,

@@ -15,7 +15,7 @@ enum {
     HOST_BYTES = 256,
     VALUE_BYTES = 4200, /* the longest TEXT and its NUL */
     FOLDER_LINGER_MS = 5,
-    FOLDER_IDLE_MS = 1,
+    FOLDER_IDLE_MS = 0,
     S3_LINGER_MS = 100,
     S3_IDLE_MS = 20,
     HEARTBEATS_PER_LEASE = 3,

@@ -172,7 +172,9 @@ static void catalog_read(const BrainResult *result, void *argument)
     Catalog *catalog = argument;
     catalog->status = result->status;
     if (!status_is_ok(&result->status)) {
-        journal_seldom(JOURNAL_WARN, "catalog", "topics could not be read: %s", result->message);
+        if (result->status.code != STATUS_CANCELLED) {
+            journal_seldom(JOURNAL_WARN, "catalog", "topics could not be read: %s", result->message);
+        }
         return;
     }
     catalog->refreshes++;
