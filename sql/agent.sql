@@ -101,7 +101,7 @@ SELECT agent_id > 0 AS renewed FROM pg_temp.beat('three', 'r1');
 SELECT lease_version AS known, leases > 5 AS has_leases FROM pg_temp.beat('three', 'r1') \gset
 SELECT :'has_leases';
 -- (as if its heartbeats had stopped an hour ago)
-UPDATE streamhouse.agent SET heartbeat_at = '2000-01-01', expires_at = '2000-01-01 00:00:10' WHERE name = 'three';
+UPDATE streamhouse.agent SET heartbeat_at = '2000-01-01', expires_at = '2000-01-01 00:00:00.001' WHERE name = 'three';
 SELECT name FROM sh_agents();
 SELECT count(*) FILTER (WHERE -1 = ANY (leaders)) > 0 AS leaderless_until_assigned FROM sh_catalog();
 SELECT changed FROM pg_temp.beat('one', 'p1');

@@ -69,16 +69,23 @@ COMMENT ON FUNCTION streamhouse.lease_move IS 'Gives the named partitions that a
 
 -- Leases of nobody and of the dead, all of them.
 CREATE FUNCTION streamhouse.lease_assign_orphans(live int[]) RETURNS int
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT streamhouse.lease_move(array_agg(l.topic_id), array_agg(l.partition), live)
-    FROM (SELECT topic_id, partition FROM streamhouse.lease WHERE agent_id IS NULL
+DECLARE
+    topic_ids int[];
+    partitions int[];
+BEGIN
+    SELECT array_agg(o.topic_id), array_agg(o.partition) INTO topic_ids, partitions
+    FROM (SELECT l.topic_id, l.partition FROM streamhouse.lease AS l WHERE l.agent_id IS NULL
           UNION ALL
           SELECT l.topic_id, l.partition
           FROM streamhouse.agent AS a JOIN streamhouse.lease AS l USING (agent_id)
-          WHERE a.agent_id <> ALL (live)) AS l
-    HAVING count(*) > 0
-$$;
+          WHERE a.agent_id <> ALL (live)) AS o;
+    IF topic_ids IS NULL THEN
+        RETURN 0;
+    END IF;
+    RETURN streamhouse.lease_move(topic_ids, partitions, live);
+END $$;
 COMMENT ON FUNCTION streamhouse.lease_assign_orphans IS 'Assigns leases that nobody or a dead agent holds.';
 
 -- Hashing every lease is worth it only after an agent came or went; some moves at a time, since each fences writers.
@@ -115,7 +122,7 @@ BEGIN
     IF cardinality(live) = 0 OR NOT streamhouse.lease_try_lock() THEN
         RETURN 0;
     END IF;
-    RETURN coalesce(streamhouse.lease_assign_orphans(live), 0) + streamhouse.lease_balance(live);
+    RETURN streamhouse.lease_assign_orphans(live) + streamhouse.lease_balance(live);
 END $$;
 COMMENT ON FUNCTION streamhouse.lease_assign IS 'Moves the leases that have to move, unless another transaction is about it. Gives back how many moved.';
 
