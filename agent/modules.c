@@ -13,6 +13,7 @@
 #include "agent/kafka/server.h"
 #include "agent/log/service.h"
 #include "agent/read/fetcher.h"
+#include "agent/store_metrics.h"
 #include "common/store/store.h"
 
 enum { PROBE_DEADLINE_MS = 20 * 1000, PROBE_AGAIN_MS = 5 * 1000 };
@@ -140,6 +141,7 @@ static Status store_module_start(Agent *agent)
     modules.probe_timer->data = agent;
     modules.store = readiness_add(&agent->readiness, "store", "not tried yet");
     store_probe_again(modules.probe_timer);
+    store_metrics_start(agent);
     journal(JOURNAL_INFO, "store", "records are kept in %s", store_describe(agent->store));
     return status_ok();
 }
@@ -151,6 +153,7 @@ static void modules_timer_closed(uv_handle_t *handle)
 
 static void store_module_stop(Agent *agent)
 {
+    store_metrics_stop(agent);
     uv_close((uv_handle_t *)modules.probe_timer, modules_timer_closed);
     store_close(agent->store, backend_closed, agent);
 }

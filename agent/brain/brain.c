@@ -361,7 +361,6 @@ static void brain_take_options(Brain *brain, const BrainOptions *options)
 
 static void brain_start(Brain *brain)
 {
-    connect_prepare();
     uv_timer_init(brain->loop, &brain->soon);
     uv_timer_init(brain->loop, &brain->sweep);
     brain->soon.data = brain;

@@ -3,7 +3,6 @@
 #include "agent/brain/connect.h"
 
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -25,12 +24,11 @@ struct Connect {
     void *arg;
 };
 
-/* OpenSSL loads its configuration and providers at the first use; threads that race for that leak a provider.
- */
-void connect_prepare(void)
+/* The process may exit while an abandoned attempt still authenticates in its thread, and would crash if
+ * OpenSSL had been torn down under it. Whoever initialises OpenSSL first decides, hence before main(). */
+__attribute__((constructor)) static void connect_keep_openssl(void)
 {
-    OPENSSL_init_crypto(OPENSSL_INIT_LOAD_CONFIG, NULL);
-    EVP_MD_free(EVP_MD_fetch(NULL, "SHA256", NULL));
+    OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
 }
 
 static void connect_leave(Connect *attempt)

@@ -8,9 +8,6 @@
 
 typedef struct Connect Connect;
 
-/* To be called before the first attempt; harmless when repeated. */
-void connect_prepare(void);
-
 /* Called on the loop thread, once. The connection, good or bad, belongs to the callee; NULL when memory was
  * short. The attempt is over: it must not be abandoned any more. */
 typedef void (*ConnectDone)(PGconn *connection, void *arg);

@@ -114,7 +114,7 @@ TEST(defaults_are_what_the_table_says)
     CHECK_INT(settings.kafka_port, 9092);
     CHECK_INT(settings.flush_bytes, 8388608);
     CHECK_INT(settings.drain_timeout_ms, 30000);
-    CHECK(settings.auto_create_topics && !settings.validate_compressed);
+    CHECK(settings.auto_create_topics && settings.validate_compressed);
     CHECK_INT(settings.log_level, JOURNAL_INFO);
     CHECK_INT(settings.origins[SETTING_ID_kafka_port], SETTING_FROM_DEFAULT);
     settings_free(&settings);
