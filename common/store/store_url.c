@@ -47,7 +47,7 @@ static Status prefix_parse(const char *text, StoreUrl *url)
                             STORE_PREFIX_MAX);
     }
     memcpy(url->prefix, text, size);
-    if (size > 0 && !store_key_is_valid(url->prefix)) {
+    if (*text && !store_key_is_valid(url->prefix)) {
         return status_error(STATUS_INVALID,
                             "the prefix in the store's URL has letters other than A-Z a-z 0-9 . _ - /, "
                             "an empty part, or a part that begins with '.'");

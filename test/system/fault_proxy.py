@@ -24,11 +24,13 @@ not used up applies. Faults:
     status          answers "status" with S3's error "code" itself, without forwarding; optional "retry_after", "date"
     swallow         forwards, reads the answer, and cuts the connection instead of giving it: the lost reply
     swallow_delay   the same, but lets the client wait for "seconds" first
-    strip           forwards without the header "header" (If-None-Match: a server that ignores it)
+    strip           forwards without the header "header", signed anew with "key" and "secret": a server that ignores it
     throttle        "bytes_per_s" in each direction
 """
 import argparse
 import asyncio
+import hashlib
+import hmac
 import json
 import random
 import re
@@ -156,6 +158,25 @@ def error_answer(rule, method):
     return head.encode() + b"\r\n" + (b"" if method == "HEAD" else body)
 
 
+def sign_anew(head, key, secret):
+    """Replaces the signature (AWS version 4) by that of the headers now there."""
+    method, target, _ = head.first.split(" ", 2)
+    path, _, query = target.partition("?")
+    old = head.get("authorization")
+    scope = re.search(r"Credential=[^/]+/([^,]+)", old).group(1)
+    names = [name for name in re.search(r"SignedHeaders=([^,]+)", old).group(1).split(";") if head.get(name) is not None]
+    lines = "".join(f"{name}:{head.get(name)}\n" for name in names)
+    request = "\n".join([method, path, query, lines, ";".join(names), head.get("x-amz-content-sha256")])
+    text = "\n".join(["AWS4-HMAC-SHA256", head.get("x-amz-date"), scope, hashlib.sha256(request.encode()).hexdigest()])
+    signature = ("AWS4" + secret).encode()
+    for part in scope.split("/") + [text]:
+        signature = hmac.new(signature, part.encode(), hashlib.sha256).digest()
+    head.drop("authorization")
+    names = ";".join(names)
+    value = f"AWS4-HMAC-SHA256 Credential={key}/{scope},SignedHeaders={names},Signature={signature.hex()}"
+    head.headers.append(("authorization", value))
+
+
 class Proxy:
     def __init__(self, upstream):
         self.upstream = upstream
@@ -212,7 +233,8 @@ class Proxy:
         if fault == "delay":
             await asyncio.sleep(rule.get("seconds", 1))
         if fault == "strip":
-            head.drop(rule.get("header", "If-None-Match"))
+            head.drop(rule.get("header"))
+            sign_anew(head, rule.get("key"), rule.get("secret"))
         up_writer.write(head.raw())
         await relay(body_pieces(reader, head), up_writer, rule, "reset_request", "stall_request")
         answer = await read_head(up_reader)

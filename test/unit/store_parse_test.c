@@ -1,4 +1,5 @@
-/* store_parse_test.c: everything of a store that reads text from elsewhere: URLs, keys, XML, profiles, answers. */
+/* store_parse_test.c: everything of a store that reads text from elsewhere: URLs, keys, XML, profiles,
+ * answers. */
 #include <stdlib.h>
 
 #include "common/store/credentials.h"
@@ -28,9 +29,10 @@ TEST(store_urls_are_taken_apart)
 
 TEST(malformed_store_urls_are_refused)
 {
-    static const char *const malformed[] = { "",           "s3:/",         "s3://",      "s3://ab",      "s3://a b c",
-                                             "file://x/y", "file:///",     "s3://abc//", "s3://abc/../", "s3://abc/.x",
-                                             "http://abc", "s3://abc/a%2", "file:///a?b" };
+    static const char *const malformed[] = {
+        "",           "s3:/",         "s3://",       "s3://ab",    "s3://a b c",   "file://x/y", "file:///",
+        "s3://abc//", "s3://abc/../", "s3://abc/.x", "http://abc", "s3://abc/a%2", "file:///a?b"
+    };
     for (size_t i = 0; i < sizeof(malformed) / sizeof(*malformed); i++) {
         StoreUrl url;
         Status status = store_url_parse(malformed[i], &url);
@@ -57,9 +59,11 @@ TEST(endpoints_are_taken_apart)
 
 TEST(malformed_endpoints_are_refused)
 {
-    static const char *const malformed[] = { "",           "example.org",    "ftp://x",      "http://",     "http://u:p@host",
-                                             "http://x:0", "http://x:65536", "http://x:1:2", "http://x/y?", "http://x:",
-                                             "http://[]",  "http://x\r\nA:b" };
+    static const char *const malformed[] = {
+        "",           "example.org",    "ftp://x",      "http://",     "http://u:p@host",
+        "http://x:0", "http://x:65536", "http://x:1:2", "http://x/y?", "http://x:",
+        "http://[]",  "http://x\r\nA:b"
+    };
     for (size_t i = 0; i < sizeof(malformed) / sizeof(*malformed); i++) {
         Endpoint endpoint;
         Status status = endpoint_parse(malformed[i], &endpoint);
@@ -97,8 +101,11 @@ TEST(elements_are_found_in_xml)
 {
     Arena arena;
     arena_init(&arena, 65536);
-    CHECK_STR(found_text("<?xml version='1.0'?>\n<E xmlns='x'><Code>SlowDown</Code></E>", "Code", &arena), "SlowDown");
-    CHECK_STR(found_text("<E><!-- <Code>no</Code> --><Code>a&amp;b&#x41;&#66;&lt;</Code></E>", "Code", &arena), "a&bAB<");
+    CHECK_STR(found_text("<?xml version='1.0'?>\n<E xmlns='x'><Code>SlowDown</Code></E>", "Code", &arena),
+              "SlowDown");
+    CHECK_STR(
+        found_text("<E><!-- <Code>no</Code> --><Code>a&amp;b&#x41;&#66;&lt;</Code></E>", "Code", &arena),
+        "a&bAB<");
     CHECK_STR(found_text("<E><Code/></E>", "Code", &arena), "");
     CHECK_STR(found_text("<E><Code a='1'>x</Code ></E>", "Code", &arena), "x");
     arena_reset(&arena);
@@ -107,8 +114,16 @@ TEST(elements_are_found_in_xml)
 TEST(broken_xml_gives_nothing)
 {
     static const char *const broken[] = {
-        "",           "<",          "<E>",           "<E><Code>x",          "<E><Code>x</E>",  "</E>",
-        "plain",      "<E><Code>&bogus;</Code></E>", "<E><Code>&#0;</Code></E>", "<E><Code>&amp</Code></E>",
+        "",
+        "<",
+        "<E>",
+        "<E><Code>x",
+        "<E><Code>x</E>",
+        "</E>",
+        "plain",
+        "<E><Code>&bogus;</Code></E>",
+        "<E><Code>&#0;</Code></E>",
+        "<E><Code>&amp</Code></E>",
         "<!DOCTYPE x [<!ENTITY a 'b'>]><E><Code>&a;</Code></E>",
         "<a><a><a><a><a><a><a><a><a><a><a><a><a><a><a><a><Code>x</Code>",
     };
@@ -183,13 +198,14 @@ TEST(a_list_of_objects_is_read)
 {
     Arena arena;
     S3Listing listing;
-    static const char body[] = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>"
-                               "<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Name>b</Name>"
-                               "<Prefix>p/</Prefix><IsTruncated>true</IsTruncated>"
-                               "<Contents><Key>p/a&amp;b</Key><LastModified>x</LastModified><Size>12</Size></Contents>"
-                               "<Contents><Key>elsewhere</Key><Size>1</Size></Contents>"
-                               "<Contents><Key>p/c</Key><Size>0</Size><Owner><ID>1</ID></Owner></Contents>"
-                               "</ListBucketResult>";
+    static const char body[] =
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>"
+        "<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Name>b</Name>"
+        "<Prefix>p/</Prefix><IsTruncated>true</IsTruncated>"
+        "<Contents><Key>p/a&amp;b</Key><LastModified>x</LastModified><Size>12</Size></Contents>"
+        "<Contents><Key>elsewhere</Key><Size>1</Size></Contents>"
+        "<Contents><Key>p/c</Key><Size>0</Size><Owner><ID>1</ID></Owner></Contents>"
+        "</ListBucketResult>";
     arena_init(&arena, 1 << 20);
     Status status = s3_listing_parse(slice_of_text(body), "p/", &arena, &listing);
     CHECK(status_is_ok(&status));
@@ -223,14 +239,15 @@ static void setting_note(Slice name, Slice value, void *arg)
 {
     Settings *settings = arg;
     size_t used = strlen(settings->text);
-    snprintf(settings->text + used, sizeof(settings->text) - used, "%.*s=%.*s;", (int)name.size, (const char *)name.data,
-             (int)value.size, (const char *)value.data);
+    snprintf(settings->text + used, sizeof(settings->text) - used, "%.*s=%.*s;", (int)name.size,
+             (const char *)name.data, (int)value.size, (const char *)value.data);
 }
 
 TEST(a_section_of_a_profile_file_is_read)
 {
-    static const char text[] = "# comment\n[default]\nregion = eu-west-1 \r\n[profile  work]\n; another\nkey=a=b\ns3 =\n"
-                               "  addressing_style = path\nempty =\nno equals\n[other]\nkey = no\n";
+    static const char text[] =
+        "# comment\n[default]\nregion = eu-west-1 \r\n[profile  work]\n; another\nkey=a=b\ns3 =\n"
+        "  addressing_style = path\nempty =\nno equals\n[other]\nkey = no\n";
     Settings settings = { "" };
     CHECK(ini_section_walk(slice_of_text(text), "profile work", setting_note, &settings));
     CHECK_STR(settings.text, "key=a=b;s3=;empty=;");
@@ -256,15 +273,17 @@ TEST(times_of_expiration_are_read)
 TEST(credentials_in_json_need_all_four_parts)
 {
     Credentials credentials;
-    Status status = credentials_parse_json(slice_of_text("{\"Code\":\"Success\",\"AccessKeyId\":\"A\",\"SecretAccessKey\":\"B\","
-                                                         "\"Token\":\"C\",\"Expiration\":\"2013-05-24T00:00:00Z\"}"),
-                                           &credentials);
+    Status status = credentials_parse_json(
+        slice_of_text("{\"Code\":\"Success\",\"AccessKeyId\":\"A\",\"SecretAccessKey\":\"B\","
+                      "\"Token\":\"C\",\"Expiration\":\"2013-05-24T00:00:00Z\"}"),
+        &credentials);
     CHECK(status_is_ok(&status));
     CHECK_STR(credentials.access_key, "A");
     CHECK_STR(credentials.secret_key, "B");
     CHECK_STR(credentials.session_token, "C");
     CHECK_INT(credentials.expires_at_s, 1369353600);
-    status = credentials_parse_json(slice_of_text("{\"AccessKeyId\":\"A\",\"SecretAccessKey\":\"B\"}"), &credentials);
+    status = credentials_parse_json(slice_of_text("{\"AccessKeyId\":\"A\",\"SecretAccessKey\":\"B\"}"),
+                                    &credentials);
     CHECK_INT(status.code, STATUS_DENIED);
     status = credentials_parse_json(slice_of_text("[1]"), &credentials);
     CHECK_INT(status.code, STATUS_DENIED);
