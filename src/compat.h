@@ -22,19 +22,19 @@
 
 /* From 18 on, an index scan can count for EXPLAIN. */
 #if PG_VERSION_NUM >= 180000
-#define compat_index_beginscan(table, index, snapshot, keys) \
+#define compat_index_beginscan(table, index, snapshot, keys)                                                 \
     index_beginscan((table), (index), (snapshot), NULL, (keys), 0)
 #else
-#define compat_index_beginscan(table, index, snapshot, keys) \
+#define compat_index_beginscan(table, index, snapshot, keys)                                                 \
     index_beginscan((table), (index), (snapshot), (keys), 0)
 #endif
 
 /* From 16 on, summarizing indexes (BRIN) can be told apart. */
 #if PG_VERSION_NUM >= 160000
-#define compat_insert_index_tuples(result, slot, estate) \
+#define compat_insert_index_tuples(result, slot, estate)                                                     \
     ExecInsertIndexTuples((result), (slot), (estate), false, false, NULL, NIL, false)
 #else
-#define compat_insert_index_tuples(result, slot, estate) \
+#define compat_insert_index_tuples(result, slot, estate)                                                     \
     ExecInsertIndexTuples((result), (slot), (estate), false, false, NULL, NIL)
 #endif
 

@@ -1,5 +1,5 @@
-/* streamhouse.c: the library's start, and the brain's settings. A setting is one row of a table; SQL reads it with
- * streamhouse.setting(). */
+/* streamhouse.c: the library's start, and the brain's settings. A setting is one row of a table; SQL reads it
+ * with streamhouse.setting(). */
 #include "compat.h"
 
 #include <limits.h>
@@ -59,29 +59,26 @@ static const Setting settings[] = {
 };
 
 /* A setting of the postmaster can be defined only while it starts; without preload nobody reads it. */
-static bool
-setting_applies(const Setting *setting)
+static bool setting_applies(const Setting *setting)
 {
     return setting->context != PGC_POSTMASTER || process_shared_preload_libraries_in_progress;
 }
 
-static void
-settings_define(void)
+static void settings_define(void)
 {
     for (size_t i = 0; i < lengthof(settings); i++) {
         const Setting *setting = &settings[i];
 
         *setting->value = setting->default_value;
         if (setting_applies(setting))
-            DefineCustomIntVariable(setting->name, setting->help, NULL, setting->value, setting->default_value,
-                                    setting->minimum, setting->maximum, setting->context, setting->flags, NULL,
-                                    NULL, NULL);
+            DefineCustomIntVariable(setting->name, setting->help, NULL, setting->value,
+                                    setting->default_value, setting->minimum, setting->maximum,
+                                    setting->context, setting->flags, NULL, NULL, NULL);
     }
     MarkGUCPrefixReserved("streamhouse");
 }
 
-void
-_PG_init(void)
+void _PG_init(void)
 {
     settings_define();
     watch_init();
@@ -89,9 +86,9 @@ _PG_init(void)
 
 PG_FUNCTION_INFO_V1(streamhouse_setting);
 
-/* The value of a setting in its own unit: seconds or rows. Calling it loads the library, which defines them all. */
-Datum
-streamhouse_setting(PG_FUNCTION_ARGS)
+/* The value of a setting in its own unit: seconds or rows. Calling it loads the library, which defines them
+ * all. */
+Datum streamhouse_setting(PG_FUNCTION_ARGS)
 {
     char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 

@@ -1,17 +1,19 @@
 /*
  * watch.c: tells waiting readers which partitions moved.
  *
- * With shared_preload_libraries, a ring in shared memory holds the last appends as (topic, partition, end offset), each
- * with a sequence number: the reader's cursor. A transaction gathers notes in its own memory and copies them into the
- * ring once it has committed: its rows are visible by then, and its partition locks are still held, so that one
- * partition's notes are in order. The ring never grows, so that publishing cannot fail: an error in a commit callback
- * would restart the server. Readers that fall behind by more than the ring are told to read everything again. Waiting
- * is a condition variable: register, look again, sleep.
+ * With shared_preload_libraries, a ring in shared memory holds the last appends as (topic, partition, end
+ * offset), each with a sequence number: the reader's cursor. A transaction gathers notes in its own memory
+ * and copies them into the ring once it has committed: its rows are visible by then, and its partition locks
+ * are still held, so that one partition's notes are in order. The ring never grows, so that publishing cannot
+ * fail: an error in a commit callback would restart the server. Readers that fall behind by more than the
+ * ring are told to read everything again. Waiting is a condition variable: register, look again, sleep.
  *
- * Sequence numbers start at the server's start time in microseconds, so that a cursor from an earlier life of the
- * server is older than the ring and is seen as such (no server appends a million times a second over its whole life).
+ * Sequence numbers start at the server's start time in microseconds, so that a cursor from an earlier life of
+ * the server is older than the ring and is seen as such (no server appends a million times a second over its
+ * whole life).
  *
- * Without the ring, and on a standby, where nobody commits, each backend remembers every partition's end and compares.
+ * Without the ring, and on a standby, where nobody commits, each backend remembers every partition's end and
+ * compares.
  *
  * sh_watch() commits before it waits: a snapshot held for the length of a long poll would hold back vacuum.
  */
@@ -65,9 +67,9 @@ typedef struct WatchNews {
 /* ---- The ring ---- */
 
 typedef struct WatchRing {
-    LWLock *lock;          /* guards entries and head */
+    LWLock *lock; /* guards entries and head */
     ConditionVariable moved;
-    int64 origin;          /* sequence number of this life's first entry */
+    int64 origin; /* sequence number of this life's first entry */
     int64 size;
     pg_atomic_uint64 head; /* sequence number of the next entry */
     WatchEntry entries[FLEXIBLE_ARRAY_MEMBER];
@@ -82,14 +84,12 @@ static shmem_startup_hook_type shmem_startup_next = NULL;
 static shmem_request_hook_type shmem_request_next = NULL;
 #endif
 
-static Size
-ring_bytes(void)
+static Size ring_bytes(void)
 {
     return add_size(offsetof(WatchRing, entries), mul_size(setting_watch_ring_size, sizeof(WatchEntry)));
 }
 
-static void
-ring_request(void)
+static void ring_request(void)
 {
 #ifdef COMPAT_SHMEM_REQUEST_HOOK
     if (shmem_request_next)
@@ -99,8 +99,7 @@ ring_request(void)
     RequestNamedLWLockTranche(RING_NAME, 1);
 }
 
-static void
-ring_initialise(WatchRing *fresh)
+static void ring_initialise(WatchRing *fresh)
 {
     fresh->lock = &GetNamedLWLockTranche(RING_NAME)->lock;
     ConditionVariableInit(&fresh->moved);
@@ -109,8 +108,7 @@ ring_initialise(WatchRing *fresh)
     pg_atomic_init_u64(&fresh->head, fresh->origin);
 }
 
-static void
-ring_startup(void)
+static void ring_startup(void)
 {
     bool found;
 
@@ -123,15 +121,13 @@ ring_startup(void)
     LWLockRelease(AddinShmemInitLock);
 }
 
-static int64
-ring_head(void)
+static int64 ring_head(void)
 {
     return (int64)pg_atomic_read_u64(&ring->head);
 }
 
 /* Called after commit: must not fail. */
-static void
-ring_publish(const WatchEntry *entries, int count)
+static void ring_publish(const WatchEntry *entries, int count)
 {
     int64 head;
 
@@ -145,8 +141,7 @@ ring_publish(const WatchEntry *entries, int count)
 }
 
 /* Copies what came after news->cursor, as much as fits, and moves the cursor behind it. */
-static void
-ring_read(WatchNews *news)
+static void ring_read(WatchNews *news)
 {
     int64 head;
 
@@ -164,14 +159,12 @@ ring_read(WatchNews *news)
     LWLockRelease(ring->lock);
 }
 
-static long
-left_ms(TimestampTz deadline)
+static long left_ms(TimestampTz deadline)
 {
     return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
 }
 
-static void
-ring_wait(WatchNews *news, TimestampTz deadline)
+static void ring_wait(WatchNews *news, TimestampTz deadline)
 {
     if (news->cursor == 0)
         news->cursor = ring_head();
@@ -191,8 +184,7 @@ ring_wait(WatchNews *news, TimestampTz deadline)
 PG_FUNCTION_INFO_V1(streamhouse_server_started_at);
 
 /* A crash of a backend sets up shared memory anew and leaves the postmaster's start time as it was. */
-Datum
-streamhouse_server_started_at(PG_FUNCTION_ARGS)
+Datum streamhouse_server_started_at(PG_FUNCTION_ARGS)
 {
     PG_RETURN_TIMESTAMPTZ(ring ? ring->origin : PgStartTime);
 }
@@ -208,8 +200,7 @@ typedef struct WatchPending {
 
 static WatchPending pending;
 
-static void
-pending_grow(void)
+static void pending_grow(void)
 {
     int capacity = pending.capacity == 0 ? PENDING_FIRST : pending.capacity * 2;
     MemoryContext context = TopTransactionContext;
@@ -224,8 +215,7 @@ pending_grow(void)
     pending.capacity = capacity;
 }
 
-void
-watch_note(int32 topic_id, int32 partition, int64 end_offset)
+void watch_note(int32 topic_id, int32 partition, int64 end_offset)
 {
     if (ring == NULL)
         return;
@@ -238,14 +228,12 @@ watch_note(int32 topic_id, int32 partition, int64 end_offset)
 }
 
 /* The memory goes with the transaction. */
-static void
-pending_forget(void)
+static void pending_forget(void)
 {
     pending = (WatchPending){ 0 };
 }
 
-static void
-transaction_ended(XactEvent event, void *argument)
+static void transaction_ended(XactEvent event, void *argument)
 {
     switch (event) {
     case XACT_EVENT_COMMIT:
@@ -262,8 +250,8 @@ transaction_ended(XactEvent event, void *argument)
     }
 }
 
-static void
-subtransaction_ended(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *argument)
+static void subtransaction_ended(SubXactEvent event, SubTransactionId subid, SubTransactionId parent,
+                                 void *argument)
 {
     int level = GetCurrentTransactionNestLevel();
     int kept = pending.count;
@@ -277,8 +265,7 @@ subtransaction_ended(SubXactEvent event, SubTransactionId subid, SubTransactionI
             pending.levels[i] = level - 1;
 }
 
-void
-watch_init(void)
+void watch_init(void)
 {
     if (!process_shared_preload_libraries_in_progress)
         return;
@@ -294,14 +281,14 @@ watch_init(void)
     RegisterSubXactCallback(subtransaction_ended, NULL);
 }
 
-/* ---- Polling: every partition's end as this backend last saw it, in the order of topic and partition ---- */
+/* ---- Polling: every partition's end as this backend last saw it, in the order of topic and partition ----
+ */
 
 static WatchEntry *seen = NULL;
 static int seen_count = 0;
 static int64 seen_cursor = 0; /* 0: nothing seen yet */
 
-static int
-entry_compare(const void *left, const void *right)
+static int entry_compare(const void *left, const void *right)
 {
     const WatchEntry *a = left;
     const WatchEntry *b = right;
@@ -313,20 +300,19 @@ entry_compare(const void *left, const void *right)
     return a->end_offset < b->end_offset ? -1 : a->end_offset > b->end_offset;
 }
 
-static bool
-same_partition(const WatchEntry *a, const WatchEntry *b)
+static bool same_partition(const WatchEntry *a, const WatchEntry *b)
 {
     return a->topic_id == b->topic_id && a->partition == b->partition;
 }
 
 /* All partitions' ends, in TopMemoryContext. */
-static WatchEntry *
-poll_partitions(int *count)
+static WatchEntry *poll_partitions(int *count)
 {
     WatchEntry *ends;
 
     PushActiveSnapshot(GetTransactionSnapshot());
-    if (SPI_execute("SELECT topic_id, partition, end_offset FROM streamhouse.watch_poll()", true, 0) != SPI_OK_SELECT)
+    if (SPI_execute("SELECT topic_id, partition, end_offset FROM streamhouse.watch_poll()", true, 0) !=
+        SPI_OK_SELECT)
         elog(ERROR, "streamhouse.watch_poll() failed");
     *count = (int)SPI_processed;
     ends = MemoryContextAllocHuge(TopMemoryContext, sizeof(WatchEntry) * (SPI_processed + 1));
@@ -344,22 +330,22 @@ poll_partitions(int *count)
 }
 
 /* Both lists are sorted: finds the entries of ends that are new or farther than in seen. */
-static void
-poll_compare(const WatchEntry *ends, int count, WatchNews *news)
+static void poll_compare(const WatchEntry *ends, int count, WatchNews *news)
 {
     int old = 0;
 
     news->count = 0;
     for (int i = 0; i < count && news->count < READ_ENTRIES_MAX; i++) {
-        while (old < seen_count && !same_partition(&seen[old], &ends[i]) && entry_compare(&seen[old], &ends[i]) < 0)
+        while (old < seen_count && !same_partition(&seen[old], &ends[i]) &&
+               entry_compare(&seen[old], &ends[i]) < 0)
             old++;
-        if (old == seen_count || !same_partition(&seen[old], &ends[i]) || seen[old].end_offset < ends[i].end_offset)
+        if (old == seen_count || !same_partition(&seen[old], &ends[i]) ||
+            seen[old].end_offset < ends[i].end_offset)
             news->entries[news->count++] = ends[i];
     }
 }
 
-static void
-poll_remember(WatchEntry *ends, int count, int64 cursor)
+static void poll_remember(WatchEntry *ends, int count, int64 cursor)
 {
     if (seen)
         pfree(seen);
@@ -369,8 +355,7 @@ poll_remember(WatchEntry *ends, int count, int64 cursor)
 }
 
 /* Ends the transaction, and with it every snapshot. */
-static void
-release_snapshots(void)
+static void release_snapshots(void)
 {
     SPI_commit();
     SPI_start_transaction();
@@ -378,8 +363,7 @@ release_snapshots(void)
 }
 
 /* True when something moved. More than fits means that everything is to be read again. */
-static bool
-poll_once(WatchNews *news)
+static bool poll_once(WatchNews *news)
 {
     int count;
     WatchEntry *ends = poll_partitions(&count);
@@ -394,8 +378,7 @@ poll_once(WatchNews *news)
 }
 
 /* The first look of this backend, or one for a cursor that is not its own. */
-static void
-poll_begin(WatchNews *news)
+static void poll_begin(WatchNews *news)
 {
     int count;
     WatchEntry *ends = poll_partitions(&count);
@@ -406,16 +389,14 @@ poll_begin(WatchNews *news)
     release_snapshots();
 }
 
-static void
-poll_rest(long timeout_ms)
+static void poll_rest(long timeout_ms)
 {
     (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout_ms, PG_WAIT_EXTENSION);
     ResetLatch(MyLatch);
     CHECK_FOR_INTERRUPTS();
 }
 
-static void
-poll_wait(WatchNews *news, TimestampTz deadline)
+static void poll_wait(WatchNews *news, TimestampTz deadline)
 {
     long rest_ms = POLL_MS;
 
@@ -435,8 +416,7 @@ poll_wait(WatchNews *news, TimestampTz deadline)
 /* ---- The procedure ---- */
 
 /* Keeps the last end of each partition; sorts. */
-static void
-news_condense(WatchNews *news)
+static void news_condense(WatchNews *news)
 {
     int kept = 0;
 
@@ -449,21 +429,20 @@ news_condense(WatchNews *news)
     news->count = kept;
 }
 
-static Datum
-int4_array(Datum *values, int count)
+static Datum int4_array(Datum *values, int count)
 {
     return PointerGetDatum(construct_array(values, count, INT4OID, sizeof(int32), true, TYPALIGN_INT));
 }
 
-static Datum
-int8_array(Datum *values, int count)
+static Datum int8_array(Datum *values, int count)
 {
-    return PointerGetDatum(construct_array(values, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+    return PointerGetDatum(
+        construct_array(values, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
-/* The procedure's INOUT parameters: cursor, topic_ids, partitions, end_offsets; arrays null when nothing moved. */
-static Datum
-news_row(const WatchNews *news, TupleDesc descriptor)
+/* The procedure's INOUT parameters: cursor, topic_ids, partitions, end_offsets; arrays null when nothing
+ * moved. */
+static Datum news_row(const WatchNews *news, TupleDesc descriptor)
 {
     Datum *topic_ids = palloc(sizeof(Datum) * (news->count + 1));
     Datum *partitions = palloc(sizeof(Datum) * (news->count + 1));
@@ -485,8 +464,7 @@ news_row(const WatchNews *news, TupleDesc descriptor)
     return HeapTupleGetDatum(heap_form_tuple(descriptor, values, nulls));
 }
 
-static void
-watch_wait(WatchNews *news, TimestampTz deadline)
+static void watch_wait(WatchNews *news, TimestampTz deadline)
 {
     bool shared = ring != NULL && !RecoveryInProgress();
 
@@ -502,8 +480,7 @@ watch_wait(WatchNews *news, TimestampTz deadline)
     news_condense(news);
 }
 
-static bool
-call_is_atomic(FunctionCallInfo fcinfo)
+static bool call_is_atomic(FunctionCallInfo fcinfo)
 {
     return !(fcinfo->context && IsA(fcinfo->context, CallContext)) ||
            castNode(CallContext, fcinfo->context)->atomic;
@@ -511,8 +488,7 @@ call_is_atomic(FunctionCallInfo fcinfo)
 
 PG_FUNCTION_INFO_V1(sh_watch);
 
-Datum
-sh_watch(PG_FUNCTION_ARGS)
+Datum sh_watch(PG_FUNCTION_ARGS)
 {
     TupleDesc descriptor;
     WatchNews news = { 0 };
