@@ -46,6 +46,10 @@ def fetch_java(version):
     return make
 
 
+def fetch_go(folder):
+    run("go", "build", "-o", folder / "client", ".", cwd=HERE / "go")
+
+
 @pytest.fixture(scope="session")
 def fetched():
     """Where a client is, fetched at its first use."""
@@ -55,6 +59,8 @@ def fetched():
             return once(DEPS / "python", (HERE / "python/requirements.txt").read_text(), fetch_python)
         if kind == "javascript":
             return once(DEPS / "javascript", (HERE / "javascript/package.json").read_text(), fetch_javascript)
+        if kind == "go":
+            return once(DEPS / "go", (HERE / "go/client.go").read_text() + (HERE / "go/go.sum").read_text(), fetch_go)
         recipe = (HERE / "java/pom.xml").read_text() + (HERE / "java/Client.java").read_text()
         return once(DEPS / f"java-{version}", recipe, fetch_java(version))
     return fetch

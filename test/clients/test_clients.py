@@ -1,4 +1,4 @@
-"""Clients that people use today, from PyPI, npm and Maven: each sends and reads, and each reads what the others sent."""
+"""Clients that people use today, from PyPI, npm, Maven and Go: each sends and reads, and each reads what the others sent."""
 import os
 import subprocess
 from pathlib import Path
@@ -11,8 +11,8 @@ from records import oddities, plain, sizes
 
 HERE = Path(__file__).resolve().parent
 CODECS = {"python": ["none", "gzip", "snappy", "lz4", "zstd"], "javascript": ["none", "gzip", "snappy"],
-          "java": ["none", "gzip", "snappy", "lz4", "zstd"]}
-NAMES = ["python", "javascript", "java 3.9.1", "java 4.2.0"]
+          "java": ["none", "gzip", "snappy", "lz4", "zstd"], "go": ["none", "gzip", "snappy", "lz4", "zstd"]}
+NAMES = ["python", "javascript", "java 3.9.1", "java 4.2.0", "go"]
 WITH_CODEC = [(name, codec) for name in NAMES for codec in CODECS[name.split()[0]]]
 JAVA_NAMES = [name for name in NAMES if name.startswith("java ")]
 
@@ -27,6 +27,8 @@ class Client:
         elif name == "javascript":
             self.command = ["node", HERE / "javascript/client.js"]
             self.environment["NODE_PATH"] = str(folder / "node_modules")
+        elif name == "go":
+            self.command = [folder / "client"]
         else:
             self.command = ["java", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp", f"{folder}/lib/*:{folder}/classes", "Client"]
 
