@@ -40,7 +40,8 @@ typedef struct KafkaServerStats {
     int requests;          /* in flight */
 } KafkaServerStats;
 
-/* Binds and listens. NOT_FOUND, DENIED, EXISTS or UNAVAILABLE say why an address cannot be had. */
+/* Binds and listens. The process must ignore SIGPIPE. NOT_FOUND, DENIED, EXISTS or UNAVAILABLE say why an
+ * address cannot be had. */
 MUST_CHECK Status kafka_server_start(uv_loop_t *loop, const KafkaServerOptions *options,
                                      KafkaServer **server);
 

@@ -1,5 +1,6 @@
 /* frame_fuzz.c: any bytes, cut anywhere, against a Kafka connection whose handlers answer at once, later, or
  * never. The first byte of the input says how it is cut; the rest is what the client sends. */
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -75,6 +76,7 @@ static void set_up(void)
                                    .frame_bytes_max = FRAME_BYTES_MAX,
                                    .buffered_bytes_max = BUFFERED_BYTES_MAX,
                                    .in_flight_max = 4 };
+    signal(SIGPIPE, SIG_IGN); /* as the agent does */
     journal_configure(JOURNAL_ERROR, JOURNAL_TEXT);
     uv_loop_init(&loop);
     Status status = kafka_server_start(&loop, &options, &server);

@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -90,6 +91,7 @@ static void server_up(KafkaServerOptions options)
     if (devnull < 0) {
         devnull = open("/dev/null", O_WRONLY | O_CLOEXEC);
         journal_to(devnull);
+        signal(SIGPIPE, SIG_IGN); /* as the agent does */
     }
     metrics_reset();
     uv_loop_init(&loop);
