@@ -2,9 +2,10 @@
 --
 -- An agent says who it is, about once a second, and is told what to lead. Only its own heartbeat and leave update its
 -- row in agent; whoever else changes its leases leaves a lease_notice, so that no open transaction blocks a heartbeat.
--- Leases move in streamhouse.lease_move() alone, one transaction at a time (advisory try-lock), each under the lock of
--- its partition's row and with a higher epoch. A partition that is busy at that moment is skipped and moves with one
--- of the next heartbeats.
+-- Leases move in streamhouse.lease_move() alone, one transaction at a time (an advisory lock, which a renewal only
+-- tries and a registration or a leave awaits), each under the lock of its partition's row and with a higher epoch. A
+-- partition that is busy at that moment is skipped and moves with one of the next heartbeats. Locks are taken in the
+-- order: the agent's own row, the advisory lock, partition rows, lease rows.
 
 -- Any number, the same everywhere: serialises assignment.
 CREATE FUNCTION streamhouse.lease_try_lock() RETURNS bool
@@ -134,6 +135,7 @@ AS $$
 DECLARE
     released int;
 BEGIN
+    PERFORM pg_advisory_xact_lock(7310590, 1);
     PERFORM FROM streamhouse.lease AS l WHERE l.agent_id = lease_release.agent_id ORDER BY l.topic_id, l.partition FOR UPDATE;
     UPDATE streamhouse.lease AS l SET agent_id = NULL WHERE l.agent_id = lease_release.agent_id;
     GET DIAGNOSTICS released = ROW_COUNT;
