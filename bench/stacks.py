@@ -1,0 +1,200 @@
+"""stacks.py: the two systems that are compared, each started from nothing in a folder of its own and taken down again.
+
+A stack has `brokers` (host:port), `parts` (name → pid of the process, or of the head of the process tree) and `version`.
+"""
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import gauge
+
+ROOT = Path(__file__).resolve().parent.parent
+KAFKA_VERSION = os.environ.get("KAFKA_VERSION", "4.2.0")
+START_TIMEOUT_S = 60
+# What Kafka's own start script gives the JVM.
+JVM_OPTIONS = ("-Xmx1g -Xms1g -server -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyPercent=35 "
+               "-XX:+ExplicitGCInvokesConcurrent -Djava.awt.headless=true").split()
+# Kafka's shipped server.properties; what is not named there has its default.
+KAFKA_PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+inter.broker.listener.name=PLAINTEXT
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+num.network.threads=3
+num.io.threads=8
+socket.send.buffer.bytes=102400
+socket.receive.buffer.bytes=102400
+socket.request.max.bytes=104857600
+log.dirs={folder}/data
+num.partitions=1
+num.recovery.threads.per.data.dir=1
+offsets.topic.replication.factor=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+log.retention.hours=168
+log.segment.bytes=1073741824
+log.retention.check.interval.ms=300000
+log.segment.delete.delay.ms=1000
+"""
+
+
+class StackError(Exception):
+    pass
+
+
+def run(*command, **options):
+    done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          check=False, **options)
+    if done.returncode != 0:
+        raise StackError(f"{' '.join(str(part) for part in command)}\n{done.stdout.strip()[-2000:]}")
+    return done.stdout
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def await_start(process, log, is_ready):
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not is_ready():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise StackError(f"did not start; its log ends:\n{Path(log).read_text(errors='replace')[-2000:]}")
+        time.sleep(0.1)
+
+
+def end(process):
+    """Asks a process to end and insists after a while."""
+    if process is None or process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+class Kafka:
+    """Apache Kafka, one broker in KRaft mode."""
+    name = "kafka"
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.jars = ROOT / ".deps" / f"kafka-{KAFKA_VERSION}"
+        self.version = f"Apache Kafka {KAFKA_VERSION}"
+        self.process = None
+        self.brokers = None
+        self.parts = {}
+
+    def fetch(self):
+        if not list(self.jars.glob(f"kafka_*-{KAFKA_VERSION}.jar")):
+            run("mvn", "-q", "-B", "-f", ROOT / "bench/kafka/pom.xml", f"-Dkafka.version={KAFKA_VERSION}",
+                "dependency:copy-dependencies", f"-DoutputDirectory={self.jars}")
+
+    def java(self, *arguments):
+        return ["java", *JVM_OPTIONS, f"-Dkafka.logs.dir={self.folder}",
+                f"-Dlog4j2.configurationFile={ROOT}/bench/kafka/log4j2.properties", "-cp", f"{self.jars}/*",
+                *[str(argument) for argument in arguments]]
+
+    def start(self):
+        self.fetch()
+        self.folder.mkdir(parents=True)
+        port = free_port()
+        properties = self.folder / "server.properties"
+        properties.write_text(KAFKA_PROPERTIES.format(port=port, controller=free_port(), folder=self.folder))
+        run(*self.java("kafka.tools.StorageTool", "format", "-t", "c3RyZWFtaG91c2UtYmVuYw", "-c", properties))
+        with open(self.folder / "stdout.log", "wb") as log:
+            self.process = subprocess.Popen(self.java("kafka.Kafka", properties), stdout=log, stderr=log,
+                                            stdin=subprocess.DEVNULL)
+        self.brokers = f"127.0.0.1:{port}"
+        self.parts = {"kafka": self.process.pid}
+        await_start(self.process, self.folder / "server.log", self.is_ready)
+
+    def is_ready(self):
+        log = self.folder / "server.log"
+        return log.exists() and "Kafka Server started" in log.read_text(errors="replace")
+
+    def memory_mib(self):
+        return {"kafka": gauge.memory_peak_mib(self.process.pid)}
+
+    def stop(self):
+        end(self.process)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class StreamHouse:
+    """StreamHouse: a private PostgreSQL with the extension, and an agent whose objects go to a folder on the same disk."""
+    name = "streamhouse"
+    settings = ("shared_preload_libraries=streamhouse", "shared_buffers=256MB", "max_wal_size=2GB", "fsync=on")
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.agent_binary = ROOT / "build/release/streamhouse-agent"
+        self.home = None
+        self.process = None
+        self.brokers = None
+        self.parts = {}
+        self.http = None
+        self.version = None
+
+    def postgres(self, verb, *arguments):
+        return run(ROOT / "scripts/postgres.sh", verb, self.home, *arguments)
+
+    def start(self):
+        self.folder.mkdir(parents=True)
+        self.version = (f"StreamHouse {run(self.agent_binary, '--version').split()[-1]} on "
+                        f"PostgreSQL {run('pg_config', '--version').split()[1]}")
+        self.home = run("bash", "-c", '. scripts/postgres.sh; postgres_home "$1"', "bash", self.folder, cwd=ROOT).strip()
+        self.postgres("create", f"port={free_port()}", *self.settings)
+        self.postgres("start")
+        self.postgres("prepare")
+        self.start_agent()
+        postmaster = int((Path(self.home) / "data/postmaster.pid").read_text().split()[0])
+        self.parts = {"agent": self.process.pid, "postgres": postmaster}
+        self.shares = []
+
+    def start_agent(self):
+        exports = dict(word.split("=", 1) for word in self.postgres("env").split()[1:])
+        port, http = free_port(), free_port()
+        self.brokers, self.http = f"127.0.0.1:{port}", f"http://127.0.0.1:{http}"
+        database = f"host={exports['PGHOST']} port={exports['PGPORT']} dbname={exports['PGDATABASE']} user=agent"
+        log = self.folder / "agent.log"
+        with open(log, "wb") as output:
+            self.process = subprocess.Popen(
+                [self.agent_binary, f"--database={database}", f"--kafka-port={port}", f"--http-port={http}",
+                 f"--store=file://{self.folder}/store", "--agent-name=bench"],
+                stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+        await_start(self.process, log, self.is_ready)
+
+    def is_ready(self):
+        try:
+            with urllib.request.urlopen(self.http + "/ready", timeout=2):
+                return True
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def memory_mib(self):
+        """The agent's own peak; of PostgreSQL the largest share seen whenever this was asked."""
+        self.shares.append(gauge.memory_share_mib(self.parts["postgres"]))
+        return {"agent": gauge.memory_peak_mib(self.process.pid), "postgres": max(self.shares)}
+
+    def stop(self):
+        end(self.process)
+        if self.home:
+            self.postgres("stop", "immediate")
+            shutil.rmtree(self.home, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+STACKS = {"ours": StreamHouse, "kafka": Kafka}
