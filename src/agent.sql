@@ -135,6 +135,9 @@ AS $$
 DECLARE
     released int;
 BEGIN
+    IF NOT EXISTS (SELECT FROM streamhouse.lease AS l WHERE l.agent_id = lease_release.agent_id) THEN
+        RETURN 0;
+    END IF;
     PERFORM pg_advisory_xact_lock(7310590, 1);
     PERFORM FROM streamhouse.lease AS l WHERE l.agent_id = lease_release.agent_id ORDER BY l.topic_id, l.partition FOR UPDATE;
     UPDATE streamhouse.lease AS l SET agent_id = NULL WHERE l.agent_id = lease_release.agent_id;
