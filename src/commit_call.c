@@ -148,12 +148,16 @@ static void call_group_producers(CommitCall *call)
         if (row->producer_id < 0) {
             continue;
         }
+        CommitPartition *partition = sorted[i]->partition;
         if (i == 0 || batch_compare_producers(&sorted[i - 1], &sorted[i]) != 0) {
-            call->producers[call->producer_count++] = (CommitProducer){ .topic_id = row->topic_id,
-                                                                        .partition = row->partition,
-                                                                        .producer_id = row->producer_id };
+            CommitProducer *producer = &call->producers[call->producer_count++];
+            producer->topic_id = row->topic_id;
+            producer->partition = row->partition;
+            producer->producer_id = row->producer_id;
+            partition->producers = partition->producer_count == 0 ? producer : partition->producers;
+            partition->producer_count++;
         }
-        sorted[i]->producer = &call->producers[call->producer_count - 1];
+        sorted[i]->producer = &partition->producers[partition->producer_count - 1];
     }
     pfree(sorted);
 }

@@ -5,6 +5,8 @@
 #include "postgres.h"
 
 #include "commit_decide.h"
+#include "key_scan.h"
+#include "row_writer.h"
 
 /* Batches of one call: 8 MiB of packed rows. An object with more is committed in several calls. */
 enum { COMMIT_BATCHES_MAX = 131072 };
@@ -38,11 +40,34 @@ extern void commit_lock_partitions(CommitCall *call);
  * locked makes every partition of the call locked. True when the object is an intent still. */
 extern bool commit_lock_object(CommitCall *call);
 
-/* With a snapshot newer than the locks: answers given before, leases, offsets, producers. */
-extern void commit_read(CommitCall *call);
+/* With a snapshot newer than the locks: answers given before, and leases. */
+extern void commit_read_call(CommitCall *call);
 
-/* commit_write.c: what the call changes. */
-extern void commit_write(CommitCall *call, bool is_intent);
+/* With the same snapshot: where partitions end, and their producers. */
+typedef struct CommitReader {
+    KeyScan segments;
+    KeyScan producers;
+} CommitReader;
+
+extern void commit_reader_open(CommitReader *reader);
+extern void commit_read_partition(CommitReader *reader, CommitPartition *partition);
+extern void commit_reader_close(CommitReader *reader);
+
+/* commit_write.c: what the call leaves. */
+typedef struct CommitWriter {
+    int64 object_id;
+    TimestampTz now;
+    RowWriter segments;
+    RowWriter producers;
+} CommitWriter;
+
+extern void commit_writer_open(CommitWriter *writer, const CommitCall *call);
+extern void commit_write_partition(CommitWriter *writer, const CommitPartition *partition);
+extern void commit_writer_flush(CommitWriter *writer);
+extern void commit_writer_close(CommitWriter *writer);
+
+/* Answers to give again, and the object's new state. */
+extern void commit_write_call(const CommitCall *call, bool is_intent);
 
 /* The enum values of the tables, as they are numbered in this database. */
 extern Oid commit_status_type(void);

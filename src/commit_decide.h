@@ -97,6 +97,8 @@ typedef struct CommitPartition {
     int32_t lease_epoch;
     CommitBatch **batches; /* in the caller's order */
     int batch_count;
+    CommitProducer *producers;
+    int producer_count;
     CommitSegment *segments; /* room for batch_count of them */
     int segment_count;
 } CommitPartition;

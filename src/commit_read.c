@@ -9,8 +9,8 @@
 #include "catalog/pg_enum.h"
 #include "catalog/pg_type.h"
 #include "catalog/namespace.h"
+#include "end_hint.h"
 #include "key_scan.h"
-#include "row_writer.h"
 #include "tables.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -20,21 +20,19 @@
 
 #define ERRCODE_STALE_OBJECT MAKE_SQLSTATE('S', 'H', '0', '5', '6')
 
-static const KeyScanSpec partition_by_key = {
-    "partition", "partition_pkey", 2, { { BTEqualStrategyNumber, F_INT4EQ }, { BTEqualStrategyNumber, F_INT4EQ } }
+#define PARTITION_KEY { BTEqualStrategyNumber, F_INT4EQ }, { BTEqualStrategyNumber, F_INT4EQ }
+#define FROM_END { BTGreaterEqualStrategyNumber, F_INT8GE }
+
+static const KeyScanSpec partition_by_range = { "partition", "partition_pkey", 3, { { BTEqualStrategyNumber, F_INT4EQ },
+                                                { BTGreaterEqualStrategyNumber, F_INT4GE },
+                                                { BTLessEqualStrategyNumber, F_INT4LE } }, { 1, 2, 2 } };
+static const KeyScanSpec lease_by_range = { "lease", "lease_pkey", 3, { { BTEqualStrategyNumber, F_INT4EQ },
+                                                { BTGreaterEqualStrategyNumber, F_INT4GE },
+                                                { BTLessEqualStrategyNumber, F_INT4LE } }, { 1, 2, 2 } };
+static const KeyScanSpec segment_from_end = { "segment", "segment_pkey", 3, { PARTITION_KEY, FROM_END } };
+static const KeyScanSpec producer_from_end = {
+    "producer", "producer_pkey", 4, { PARTITION_KEY, { BTEqualStrategyNumber, F_INT8EQ }, FROM_END }
 };
-static const KeyScanSpec lease_by_key = {
-    "lease", "lease_pkey", 2, { { BTEqualStrategyNumber, F_INT4EQ }, { BTEqualStrategyNumber, F_INT4EQ } }
-};
-static const KeyScanSpec segment_by_partition = {
-    "segment", "segment_pkey", 2, { { BTEqualStrategyNumber, F_INT4EQ }, { BTEqualStrategyNumber, F_INT4EQ } }
-};
-static const KeyScanSpec producer_by_id = { "producer",
-                                            "producer_pkey",
-                                            3,
-                                            { { BTEqualStrategyNumber, F_INT4EQ },
-                                              { BTEqualStrategyNumber, F_INT4EQ },
-                                              { BTEqualStrategyNumber, F_INT8EQ } } };
 static const KeyScanSpec object_by_id = { "object", "object_pkey", 1, { { BTEqualStrategyNumber, F_INT8EQ } } };
 static const KeyScanSpec answer_by_object = {
     "commit_answer", "commit_answer_pkey", 1, { { BTEqualStrategyNumber, F_INT8EQ } }
@@ -81,35 +79,73 @@ Oid object_state_value(const char *label)
     return enum_value(enum_type("object_state"), label);
 }
 
-static bool partition_seek(KeyScan *scan, const CommitPartition *partition, ScanDirection direction)
+/* Partitions so near to each other are read in one scan rather than sought one by one. */
+enum { RUN_GAP_MAX = 4 };
+
+/* How many of the partitions from the given one on are neighbours in the index, more or less. */
+static int call_run_length(const CommitCall *call, int first)
 {
+    const CommitPartition *partition = &call->partitions[first];
+    int left = call->partition_count - first;
+    int length = 1;
+    while (length < left && partition[length].topic_id == partition->topic_id &&
+           (int64)partition[length].partition - partition[length - 1].partition <= RUN_GAP_MAX) {
+        length++;
+    }
+    return length;
+}
+
+typedef void (*PartitionVisit)(KeyScan *scan, CommitPartition *partition);
+
+/* Visits the partitions of a run that have a row; scan has a topic_id in column 1 and a partition in column 2. */
+static void run_visit(KeyScan *scan, CommitPartition *partition, int length, PartitionVisit visit)
+{
+    const CommitPartition *end = partition + length;
     key_scan_set(scan, 0, Int32GetDatum(partition->topic_id));
     key_scan_set(scan, 1, Int32GetDatum(partition->partition));
-    return key_scan_seek(scan, direction);
+    key_scan_set(scan, 2, Int32GetDatum(end[-1].partition));
+    for (bool found = key_scan_seek(scan, ForwardScanDirection); found && partition < end;
+         found = key_scan_next(scan, ForwardScanDirection)) {
+        int32 number = key_scan_int32(scan, Anum_partition_partition);
+        while (partition < end && partition->partition < number) {
+            partition++;
+        }
+        if (partition < end && partition->partition == number) {
+            visit(scan, partition++);
+        }
+    }
+}
+
+static void call_visit_partitions(CommitCall *call, const KeyScanSpec *spec, LOCKMODE lock, PartitionVisit visit)
+{
+    KeyScan scan;
+    key_scan_open(&scan, spec, lock);
+    for (int first = 0; first < call->partition_count;) {
+        int length = call_run_length(call, first);
+        run_visit(&scan, &call->partitions[first], length, visit);
+        first += length;
+    }
+    key_scan_close(&scan);
 }
 
 static void partition_lock(KeyScan *scan, CommitPartition *partition)
 {
-    TM_Result result = TM_Deleted;
-    if (partition_seek(scan, partition, ForwardScanDirection)) {
-        result = key_scan_lock(scan);
+    TM_Result result = key_scan_lock(scan);
+    if (result == TM_Ok) {
+        partition->absent = COMMIT_UNDECIDED;
+        partition->next_offset = key_scan_int64(scan, Anum_partition_floor_offset);
+        partition->log_start_offset = key_scan_int64(scan, Anum_partition_log_start_offset);
+    } else if (result == TM_WouldBlock) {
+        partition->absent = COMMIT_LOCKED;
     }
-    if (result != TM_Ok) {
-        partition->absent = result == TM_WouldBlock ? COMMIT_LOCKED : COMMIT_UNKNOWN;
-        return;
-    }
-    partition->next_offset = key_scan_int64(scan, Anum_partition_floor_offset);
-    partition->log_start_offset = key_scan_int64(scan, Anum_partition_log_start_offset);
 }
 
 void commit_lock_partitions(CommitCall *call)
 {
-    KeyScan scan;
-    key_scan_open(&scan, &partition_by_key, RowShareLock);
     for (int i = 0; i < call->partition_count; i++) {
-        partition_lock(&scan, &call->partitions[i]);
+        call->partitions[i].absent = COMMIT_UNKNOWN;
     }
-    key_scan_close(&scan);
+    call_visit_partitions(call, &partition_by_range, RowShareLock, partition_lock);
 }
 
 static _Noreturn void refuse_object(const CommitCall *call, const char *why)
@@ -212,38 +248,32 @@ static void commit_read_answers(const CommitCall *call)
 
 static void partition_read_lease(KeyScan *scan, CommitPartition *partition)
 {
-    if (partition_seek(scan, partition, ForwardScanDirection)) {
-        bool is_null;
-        Datum agent_id = key_scan_nullable(scan, Anum_lease_agent_id, &is_null);
-        partition->leader_id = is_null ? -1 : DatumGetInt32(agent_id);
-        partition->lease_epoch = key_scan_int32(scan, Anum_lease_epoch);
+    bool is_null;
+    Datum agent_id = key_scan_nullable(scan, Anum_lease_agent_id, &is_null);
+    partition->leader_id = is_null ? -1 : DatumGetInt32(agent_id);
+    partition->lease_epoch = key_scan_int32(scan, Anum_lease_epoch);
+}
+
+/* The last row of a key whose final column is an end offset, tried first from where it was last seen. */
+static bool key_scan_seek_end(KeyScan *scan, int64 hint)
+{
+    int end_key = scan->key_count - 1;
+    key_scan_set(scan, end_key, Int64GetDatum(hint));
+    if (key_scan_seek(scan, BackwardScanDirection)) {
+        return true;
     }
+    key_scan_set(scan, end_key, Int64GetDatum(PG_INT64_MIN));
+    return hint != PG_INT64_MIN && key_scan_seek(scan, BackwardScanDirection);
 }
 
 static void partition_read_end(KeyScan *scan, CommitPartition *partition)
 {
-    if (partition_seek(scan, partition, BackwardScanDirection)) {
-        partition->next_offset =
-            Max(partition->next_offset, key_scan_int64(scan, Anum_segment_end_offset));
+    key_scan_set(scan, 0, Int32GetDatum(partition->topic_id));
+    key_scan_set(scan, 1, Int32GetDatum(partition->partition));
+    if (key_scan_seek_end(scan, end_hint_get(partition->topic_id, partition->partition, END_HINT_PARTITION))) {
+        partition->next_offset = Max(partition->next_offset, key_scan_int64(scan, Anum_segment_end_offset));
         partition->running_max_timestamp = key_scan_int64(scan, Anum_segment_running_max_timestamp);
     }
-}
-
-static void commit_read_partitions(CommitCall *call)
-{
-    KeyScan leases;
-    KeyScan segments;
-    key_scan_open(&leases, &lease_by_key, AccessShareLock);
-    key_scan_open(&segments, &segment_by_partition, RowExclusiveLock);
-    for (int i = 0; i < call->partition_count; i++) {
-        CommitPartition *partition = &call->partitions[i];
-        if (partition->absent == COMMIT_UNDECIDED) {
-            partition_read_lease(&leases, partition);
-            partition_read_end(&segments, partition);
-        }
-    }
-    key_scan_close(&segments);
-    key_scan_close(&leases);
 }
 
 static void producer_read(KeyScan *scan, CommitProducer *producer)
@@ -251,7 +281,7 @@ static void producer_read(KeyScan *scan, CommitProducer *producer)
     key_scan_set(scan, 0, Int32GetDatum(producer->topic_id));
     key_scan_set(scan, 1, Int32GetDatum(producer->partition));
     key_scan_set(scan, 2, Int64GetDatum(producer->producer_id));
-    if (!key_scan_seek(scan, BackwardScanDirection)) {
+    if (!key_scan_seek_end(scan, end_hint_get(producer->topic_id, producer->partition, producer->producer_id))) {
         return;
     }
     ArrayView firsts = row_array(scan, Anum_producer_first_sequences);
@@ -265,22 +295,28 @@ static void producer_read(KeyScan *scan, CommitProducer *producer)
     }
 }
 
-static void commit_read_producers(CommitCall *call)
+void commit_reader_open(CommitReader *reader)
 {
-    KeyScan scan;
-    if (call->producer_count == 0) {
-        return;
-    }
-    key_scan_open(&scan, &producer_by_id, RowExclusiveLock);
-    for (int i = 0; i < call->producer_count; i++) {
-        producer_read(&scan, &call->producers[i]);
-    }
-    key_scan_close(&scan);
+    key_scan_open(&reader->segments, &segment_from_end, RowExclusiveLock);
+    key_scan_open(&reader->producers, &producer_from_end, RowExclusiveLock);
 }
 
-void commit_read(CommitCall *call)
+void commit_read_partition(CommitReader *reader, CommitPartition *partition)
+{
+    partition_read_end(&reader->segments, partition);
+    for (int i = 0; i < partition->producer_count; i++) {
+        producer_read(&reader->producers, &partition->producers[i]);
+    }
+}
+
+void commit_reader_close(CommitReader *reader)
+{
+    key_scan_close(&reader->producers);
+    key_scan_close(&reader->segments);
+}
+
+void commit_read_call(CommitCall *call)
 {
     commit_read_answers(call);
-    commit_read_partitions(call);
-    commit_read_producers(call);
+    call_visit_partitions(call, &lease_by_range, AccessShareLock, partition_read_lease);
 }

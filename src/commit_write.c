@@ -5,6 +5,7 @@
 
 #include "access/genam.h"
 #include "catalog/pg_type.h"
+#include "end_hint.h"
 #include "key_scan.h"
 #include "row_writer.h"
 #include "tables.h"
@@ -18,14 +19,14 @@ static void row_set(TupleTableSlot *slot, AttrNumber column, Datum value)
     slot->tts_isnull[column - 1] = false;
 }
 
-static void segment_write(RowWriter *writer, const CommitCall *call, const CommitSegment *segment)
+static void segment_write(RowWriter *writer, int64 object_id, const CommitSegment *segment)
 {
     TupleTableSlot *row = row_writer_row(writer);
     row_set(row, Anum_segment_topic_id, Int32GetDatum(segment->topic_id));
     row_set(row, Anum_segment_partition, Int32GetDatum(segment->partition));
     row_set(row, Anum_segment_base_offset, Int64GetDatum(segment->base_offset));
     row_set(row, Anum_segment_end_offset, Int64GetDatum(segment->end_offset));
-    row_set(row, Anum_segment_object_id, Int64GetDatum(call->object_id));
+    row_set(row, Anum_segment_object_id, Int64GetDatum(object_id));
     row_set(row, Anum_segment_byte_start, Int32GetDatum(segment->byte_start));
     row_set(row, Anum_segment_byte_length, Int32GetDatum(segment->byte_length));
     row_set(row, Anum_segment_batches, Int32GetDatum(segment->batches));
@@ -33,19 +34,7 @@ static void segment_write(RowWriter *writer, const CommitCall *call, const Commi
     row_set(row, Anum_segment_max_timestamp, Int64GetDatum(segment->max_timestamp));
     row_set(row, Anum_segment_running_max_timestamp, Int64GetDatum(segment->running_max_timestamp));
     row_writer_put(writer);
-}
-
-static void commit_write_segments(const CommitCall *call)
-{
-    RowWriter writer;
-    row_writer_open(&writer, "segment");
-    for (int i = 0; i < call->partition_count; i++) {
-        const CommitPartition *partition = &call->partitions[i];
-        for (int j = 0; j < partition->segment_count; j++) {
-            segment_write(&writer, call, &partition->segments[j]);
-        }
-    }
-    row_writer_close(&writer);
+    end_hint_put(segment->topic_id, segment->partition, END_HINT_PARTITION, segment->end_offset);
 }
 
 static void ring_write(RowWriter *writer, TupleTableSlot *row, const ProducerRing *ring)
@@ -80,21 +69,39 @@ static void producer_write(RowWriter *writer, const CommitProducer *producer, Ti
     ring_write(writer, row, &producer->ring);
     row_set(row, Anum_producer_written_at, TimestampTzGetDatum(now));
     row_writer_put(writer);
+    end_hint_put(producer->topic_id, producer->partition, producer->producer_id, producer->end_offset);
 }
 
-static void commit_write_producers(const CommitCall *call, TimestampTz now)
+void commit_writer_open(CommitWriter *writer, const CommitCall *call)
 {
-    RowWriter writer;
-    if (call->producer_count == 0) {
-        return;
+    writer->object_id = call->object_id;
+    writer->now = GetCurrentTimestamp();
+    row_writer_open(&writer->segments, "segment");
+    row_writer_open(&writer->producers, "producer");
+}
+
+void commit_write_partition(CommitWriter *writer, const CommitPartition *partition)
+{
+    for (int i = 0; i < partition->segment_count; i++) {
+        segment_write(&writer->segments, writer->object_id, &partition->segments[i]);
     }
-    row_writer_open(&writer, "producer");
-    for (int i = 0; i < call->producer_count; i++) {
-        if (call->producers[i].changed) {
-            producer_write(&writer, &call->producers[i], now);
+    for (int i = 0; i < partition->producer_count; i++) {
+        if (partition->producers[i].changed) {
+            producer_write(&writer->producers, &partition->producers[i], writer->now);
         }
     }
-    row_writer_close(&writer);
+}
+
+void commit_writer_flush(CommitWriter *writer)
+{
+    row_writer_flush(&writer->segments);
+    row_writer_flush(&writer->producers);
+}
+
+void commit_writer_close(CommitWriter *writer)
+{
+    row_writer_close(&writer->producers);
+    row_writer_close(&writer->segments);
 }
 
 /* Answers that are final and were not given before. An unknown partition has no row to wait under, and cannot come
@@ -194,15 +201,10 @@ static bool call_has_segments(const CommitCall *call)
 }
 
 /* An object of which nothing was taken stays an intent, and expires. */
-void commit_write(CommitCall *call, bool is_intent)
+void commit_write_call(const CommitCall *call, bool is_intent)
 {
-    TimestampTz now = GetCurrentTimestamp();
-    if (call_has_segments(call)) {
-        commit_write_segments(call);
-        commit_write_producers(call, now);
-        if (is_intent) {
-            commit_write_object(call);
-        }
+    if (is_intent && call_has_segments(call)) {
+        commit_write_object(call);
     }
-    commit_write_answers(call, now);
+    commit_write_answers(call, GetCurrentTimestamp());
 }

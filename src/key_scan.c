@@ -26,7 +26,8 @@ void key_scan_open(KeyScan *scan, const KeyScanSpec *spec, LOCKMODE lock)
     scan->index = index_open(streamhouse_relation(spec->index), lock);
     scan->key_count = spec->key_count;
     for (int i = 0; i < spec->key_count; i++) {
-        ScanKeyInit(&scan->keys[i], i + 1, spec->keys[i].strategy, spec->keys[i].compare, (Datum)0);
+        AttrNumber column = spec->columns[i] ? spec->columns[i] : i + 1;
+        ScanKeyInit(&scan->keys[i], column, spec->keys[i].strategy, spec->keys[i].compare, (Datum)0);
     }
     scan->slot = table_slot_create(scan->table, NULL);
     scan->scan = compat_index_beginscan(scan->table, scan->index, GetActiveSnapshot(), spec->key_count);

@@ -13,7 +13,7 @@
 
 enum { KEY_SCAN_KEYS_MAX = 4 };
 
-/* What is compared: the first key_count columns of the index, each with one btree strategy. */
+/* What is compared with what: columns of the index, from the first on, each with a btree strategy. */
 typedef struct KeyScanSpec {
     const char *table; /* in schema streamhouse */
     const char *index;
@@ -22,6 +22,7 @@ typedef struct KeyScanSpec {
         StrategyNumber strategy;
         RegProcedure compare;
     } keys[KEY_SCAN_KEYS_MAX];
+    AttrNumber columns[KEY_SCAN_KEYS_MAX]; /* of the index; zeros: the first key_count ones */
 } KeyScanSpec;
 
 typedef struct KeyScan {

@@ -38,7 +38,7 @@ static void row_writer_index(RowWriter *writer, TupleTableSlot *slot)
     ResetPerTupleExprContext(writer->estate);
 }
 
-static void row_writer_flush(RowWriter *writer)
+void row_writer_flush(RowWriter *writer)
 {
     if (writer->used == 0) {
         return;

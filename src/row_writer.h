@@ -32,6 +32,9 @@ extern void row_writer_put(RowWriter *writer);
 extern void row_writer_replace(RowWriter *writer, TupleTableSlot *old, TupleTableSlot *new);
 
 /* Writes what is held back. */
+extern void row_writer_flush(RowWriter *writer);
+
+/* Likewise, and is done. */
 extern void row_writer_close(RowWriter *writer);
 
 #endif

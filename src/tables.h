@@ -19,6 +19,9 @@ enum {
     Natts_lease = Anum_lease_epoch
 };
 
+_Static_assert((int)Anum_lease_topic_id == Anum_partition_topic_id && (int)Anum_lease_partition == Anum_partition_partition,
+               "one walk over partitions reads both tables");
+
 enum {
     Anum_object_object_id = 1,
     Anum_object_key,
