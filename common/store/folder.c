@@ -284,6 +284,7 @@ static Status put_compare(const Folder *folder, FolderPut *put)
         Block *block = NULL;
         status = folder_get(folder, put->key, bytes - tail, tail, &block, &theirs);
         if (!status_is_ok(&status)) {
+            block_release(block);
             return status;
         }
         put_tail(put, ours, tail);
@@ -413,14 +414,11 @@ Status folder_get(const Folder *folder, const char *key, uint64_t start, uint64_
                               *object_bytes, start);
     } else if (size > STORE_GET_MAX) {
         status = status_error(STATUS_LIMIT, "%s is too large to be read at once", key);
-    } else if (!(*block = block_new(size))) {
+    } else if (!*block && !(*block = block_new(size))) {
         status = status_error(STATUS_INTERNAL, "no memory to read %" PRIu64 " bytes of %s", size, key);
     } else {
+        (*block)->size = size;
         status = block_fill(fd, start, *block, key);
-        if (!status_is_ok(&status)) {
-            block_release(*block);
-            *block = NULL;
-        }
     }
     close(fd);
     return status;

@@ -45,8 +45,9 @@ typedef struct FolderPut {
 /* OK: durable. EXISTS: another object has the key. INTERNAL: the disk is full or broken. */
 MUST_CHECK Status folder_put(const Folder *folder, FolderPut *put);
 
-/* Reads length bytes (0: all) from start into a new block; fewer when the object ends. NOT_FOUND; INVALID:
- * nothing there. */
+/* Reads length bytes (0: all) from start; fewer when the object ends. *block is a block of length bytes to
+ * fill, or NULL for a new one to be made; it is the caller's in any case. NOT_FOUND; INVALID: nothing there.
+ */
 MUST_CHECK Status folder_get(const Folder *folder, const char *key, uint64_t start, uint64_t length,
                              Block **block, uint64_t *object_bytes);
 MUST_CHECK Status folder_head(const Folder *folder, const char *key, uint64_t *object_bytes);

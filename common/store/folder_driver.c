@@ -68,6 +68,10 @@ static void work_get(FolderDriver *driver, FolderWork *work)
     StoreCall *call = work->call;
     work->status = folder_get(&driver->folder, call->key, call->start, call->length, &call->result.block,
                               &call->result.object_bytes);
+    if (!status_is_ok(&work->status)) {
+        block_release(call->result.block);
+        call->result.block = NULL;
+    }
 }
 
 static void work_head(FolderDriver *driver, FolderWork *work)
@@ -171,6 +175,11 @@ static void folder_start(StoreCall *call)
     work->call = call;
     if (call->operation == STORE_PUT) {
         work_prepare_put(work, call);
+    }
+    if (call->operation == STORE_GET && call->length > 0) {
+        /* Here and not by the worker: what one thread allocates and another frees, glibc returns to the
+         * system and maps again each time, which costs more than the reading. */
+        call->result.block = block_new(call->length);
     }
     call->driving = work;
     uv_queue_work(call->store->loop, &work->work, work_run, work_done);

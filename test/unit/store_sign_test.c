@@ -19,7 +19,7 @@ static const char *signature_of(S3Signing signing, char authorization[S3_AUTHORI
     signing.secret_key = EXAMPLE_SECRET;
     Status status = s3_sign(&signing, authorization);
     const char *found = status_is_ok(&status) ? strstr(authorization, "Signature=") : NULL;
-    return found ? found + strlen("Signature=") : status.message;
+    return found ? found + strlen("Signature=") : "no signature";
 }
 
 TEST(a_get_with_a_range_is_signed_as_in_the_reference)
