@@ -25,7 +25,8 @@ BEGIN
                                                          WHERE s.topic_id = p.topic_id AND s.partition = p.partition
                                                          ORDER BY s.end_offset DESC LIMIT 1)) AS end_offset
                         FROM streamhouse.partition AS p
-                        WHERE p.topic_id = asked.topic_id AND p.partition = asked.partition) AS tail
+                        WHERE p.topic_id = asked.topic_id AND p.partition = asked.partition
+                        LIMIT 1) AS tail -- by index, each: however few partitions there are, no scan of all
     LEFT JOIN LATERAL (SELECT e.epoch FROM streamhouse.partition_epoch AS e
                        WHERE e.topic_id = asked.topic_id AND e.partition = asked.partition
                        ORDER BY e.epoch DESC LIMIT 1) AS latest ON true
