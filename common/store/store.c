@@ -210,27 +210,31 @@ static Status call_late(void)
     return status_error(STATUS_TIMEOUT, "the object store did not get to it before the deadline");
 }
 
+static StoreCall *list_find_late(const StoreCallList *list, uint64_t now)
+{
+    StoreCall *call = list->first;
+    while (call && now < call->deadline_at_ms) {
+        call = call->next;
+    }
+    return call;
+}
+
+/* Ending a call moves others between the lists, so that each search begins anew; what is late is mostly in
+ * front. */
 static void tick_fired(uv_timer_t *timer)
 {
     Store *store = timer->data;
     uint64_t now = uv_now(store->loop);
+    StoreCall *late;
     for (int i = 0; i < LANE_COUNT; i++) {
-        for (StoreCall *call = store->lanes[i].queue.first, *next; call; call = next) {
-            next = call->next;
-            if (now >= call->deadline_at_ms) {
-                store_call_end(call, call_late());
-                return;
-            }
+        while ((late = list_find_late(&store->lanes[i].queue, now))) {
+            store_call_end(late, call_late());
         }
     }
-    for (StoreCall *call = store->running.first, *next; call; call = next) {
-        next = call->next;
-        if (now >= call->deadline_at_ms) {
-            /* May end it at once, and start others. One a tick is enough. */
-            call->deadline_at_ms = UINT64_MAX;
-            store->driver->stop(call);
-            return;
-        }
+    while ((late = list_find_late(&store->running, now))) {
+        /* Found once only, even where its end has to be waited for. */
+        late->deadline_at_ms = UINT64_MAX;
+        store->driver->stop(late);
     }
 }
 

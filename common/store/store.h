@@ -184,8 +184,8 @@ StoreCall *store_list(Store *store, const StoreList *list, StoreCallback callbac
 const Status *store_refusal(const Store *store);
 
 /* Hastens the end of an operation: its callback comes soon, with CANCELLED unless it had ended already. A
- * folder's system call under way is not interrupted, and its callback waits for it, because it uses the
- * caller's bytes. */
+ * folder's system call under way is not interrupted, neither by this nor by a deadline, and its callback
+ * waits for it, because it uses the caller's bytes. */
 void store_cancel(StoreCall *call);
 
 /* Writes, reads, and removes a small object, and learns whether conditional PUT holds. For readiness: the

@@ -350,6 +350,33 @@ TEST(a_cancelled_call_that_waits_is_called_back_soon)
     CHECK(fixture_close(&f));
 }
 
+TEST(all_that_wait_beyond_their_deadlines_are_called_back_together)
+{
+    enum { CALLS = 400, WAIT_MS = 5 };
+    Fixture f;
+    Answer answers[CALLS] = { 0 };
+    Status status = fixture_open_with(&f, (StoreOptions){ .put_parallel_max = 1 });
+    CHECK(status_is_ok(&status));
+    Slice body = SLICE_LITERAL("x");
+    for (int i = 0; i < CALLS; i++) {
+        char key[16];
+        snprintf(key, sizeof(key), "k%d", i);
+        StorePut put = { .key = key, .slices = &body, .slice_count = 1, .deadline_ms = WAIT_MS };
+        CHECK(store_put(f.store, &put, answer_keep, &answers[i]));
+    }
+    uint64_t slowest_us = 0;
+    int late = 0;
+    for (int i = 0; i < CALLS; i++) {
+        answer_await(&f.loop, &answers[i]);
+        late += answers[i].status.code == STATUS_TIMEOUT;
+        slowest_us = answers[i].elapsed_us > slowest_us ? answers[i].elapsed_us : slowest_us;
+    }
+    CHECK(late > 0);
+    /* One a tick would take eight seconds. */
+    CHECK(slowest_us < 3000000);
+    CHECK(fixture_close(&f));
+}
+
 TEST(malformed_keys_never_reach_the_file_system)
 {
     Fixture f;
