@@ -1,5 +1,5 @@
 #!/bin/sh
-# brain_postgres.sh: a private PostgreSQL for brain_test.c.   create|start|stop|kill|remove FOLDER [PORT]
+# brain_postgres.sh: a private PostgreSQL for brain_fixture.h.   create|start|stop|kill|remove FOLDER [PORT]
 # PostgreSQL refuses to run as root, so root becomes user postgres.
 set -eu
 action=$1 folder=$2 port=${3:-0}
