@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """fault_proxy.py: an HTTP/1.1 proxy in front of a real S3 server that does harm on command.
 
-    fault_proxy.py --upstream HOST:PORT [--listen PORT] [--control PORT]
+    fault_proxy.py --upstream HOST:PORT [--listen PORT] [--control PORT] [--certificate PEM]
 
 Prints one line of JSON when it is ready: {"listen": PORT, "control": PORT}. Ports default to free ones; all on 127.0.0.1.
+With a certificate (a file with its key too) it speaks TLS with clients, and plain HTTP with the server.
 
 Control, JSON over HTTP:
     PUT  /rules   [RULE, ...]   replaces the rules
@@ -35,6 +36,7 @@ import json
 import random
 import re
 import socket
+import ssl
 import struct
 import sys
 
@@ -178,8 +180,9 @@ def sign_anew(head, key, secret):
 
 
 class Proxy:
-    def __init__(self, upstream):
+    def __init__(self, upstream, tls):
         self.upstream = upstream
+        self.tls = tls
         self.rules = []
         self.log = []
         self.writers = set()
@@ -188,7 +191,7 @@ class Proxy:
 
     async def up(self):
         if not self.server:
-            self.server = await asyncio.start_server(self.serve, "127.0.0.1", self.port, limit=HEAD_MAX)
+            self.server = await asyncio.start_server(self.serve, "127.0.0.1", self.port, limit=HEAD_MAX, ssl=self.tls)
             self.port = self.server.sockets[0].getsockname()[1]
 
     async def down(self):
@@ -299,9 +302,14 @@ async def main():
     parser.add_argument("--upstream", required=True, metavar="HOST:PORT")
     parser.add_argument("--listen", type=int, default=0, metavar="PORT")
     parser.add_argument("--control", type=int, default=0, metavar="PORT")
+    parser.add_argument("--certificate", metavar="PEM")
     options = parser.parse_args()
+    tls = None
+    if options.certificate:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(options.certificate)
     host, port = options.upstream.removeprefix("http://").rstrip("/").rsplit(":", 1)
-    proxy = Proxy((host, int(port)))
+    proxy = Proxy((host, int(port)), tls)
     proxy.port = options.listen
     await proxy.up()
     control = await asyncio.start_server(Control(proxy).serve, "127.0.0.1", options.control, limit=HEAD_MAX)

@@ -1,6 +1,6 @@
 /* store_faults.c: the S3 store against a real server, straight and through fault_proxy.py. Run by
  * test/system/store_faults, which starts both and says where they are: STORE_TEST_UPSTREAM, STORE_TEST_PROXY,
- * STORE_TEST_CONTROL (ports on 127.0.0.1 or URLs). */
+ * STORE_TEST_CONTROL, STORE_TEST_TLS (URLs), STORE_TEST_CA (a file). */
 #include <curl/curl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -625,5 +625,24 @@ TEST(connections_are_used_again)
     }
     CHECK_INT(store_metrics(f.store)->connections, 1);
     CHECK_INT(store_metrics(f.store)->bytes_put, 30);
+    CHECK(fixture_close(&f));
+}
+
+TEST(over_tls_a_server_with_a_known_certificate_is_trusted)
+{
+    OPEN(fixture_open_at(&f, from_environment("STORE_TEST_TLS"),
+                         (StoreOptions){ .ca_file = from_environment("STORE_TEST_CA") }));
+    CHECK_STR(put_text(f.store, &f.loop, f.key, "private").status.message, "");
+    CHECK(object_is(&f, "private"));
+    CHECK(put_text(f.store, &f.loop, f.key, "private").was_there);
+    CHECK(fixture_close(&f));
+}
+
+TEST(over_tls_a_server_with_an_unknown_certificate_is_told_nothing)
+{
+    OPEN(fixture_open_at(&f, from_environment("STORE_TEST_TLS"), (StoreOptions){ .deadline_ms = 500 }));
+    Answer put = put_text(f.store, &f.loop, f.key, "private");
+    CHECK_INT(put.status.code, STATUS_UNAVAILABLE);
+    CHECK(strstr(put.status.message, "certificate"));
     CHECK(fixture_close(&f));
 }
