@@ -2,14 +2,15 @@
 # process.sh: processes that outlive the script that started them, remembered by pid and start time, so that only what was
 # started here is ever ended. Sourced; defines functions only.
 
-# A process id may be given to somebody else later; together with its start time it is unique until the next boot.
+# A process id may be given to somebody else later; together with its start time it is unique until the next boot. A zombie
+# has none: where nobody reaps orphans (a container), the dead keep their place.
 process_start_time() {
     local stat
     stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
     stat=${stat##*) }
     # shellcheck disable=SC2086 # the fields of that file are words
     set -- $stat
-    printf '%s\n' "${20}"
+    [[ $1 != [ZX] ]] && printf '%s\n' "${20}"
 }
 
 # process_launch FILE LOG command…: starts it in a session of its own and notes in FILE who it is.
