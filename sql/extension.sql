@@ -1,4 +1,5 @@
 -- The extension as a whole: what a catalog query can say about every object in it.
+SET search_path = public; -- whoever runs this may have a schema of the extension's name
 \set SHOW_CONTEXT never
 DROP EXTENSION streamhouse;
 CREATE EXTENSION streamhouse;

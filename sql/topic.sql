@@ -126,3 +126,18 @@ SELECT * FROM sh_reap(1, 1);
 INSERT INTO streamhouse.topic (name, partitions) VALUES ('forged', 1);
 RESET ROLE;
 DROP ROLE streamhouse_regress_nobody;
+
+-- a topic can be checked without being created
+SELECT sh_check_topic('checked', 3, '{"retention.ms": "1000"}');
+SELECT count(*) FROM streamhouse.topic WHERE name = 'checked';
+SELECT sh_check_topic('a b');
+\echo :LAST_ERROR_SQLSTATE
+SELECT sh_check_topic('checked', 0);
+\echo :LAST_ERROR_SQLSTATE
+SELECT sh_check_topic('checked', 1, '{"retention.mss": "1"}');
+\echo :LAST_ERROR_SQLSTATE
+SELECT (sh_create_topic('checked.twice')).name;
+SELECT sh_check_topic('checked.twice');
+\echo :LAST_ERROR_SQLSTATE
+SELECT sh_check_topic('checked_twice');
+\echo :LAST_ERROR_SQLSTATE

@@ -9,7 +9,7 @@ DECLARE
     role text;
     routine regprocedure;
     readers_routines CONSTANT text[] := '{sh_agents,sh_catalog,sh_cluster_id,sh_describe_configs,sh_describe_topic,server_started_at}';
-    admins_routines CONSTANT text[] := '{sh_create_topic,sh_alter_topic,sh_add_partitions,sh_delete_topic}';
+    admins_routines CONSTANT text[] := '{sh_check_topic,sh_create_topic,sh_alter_topic,sh_add_partitions,sh_delete_topic}';
     name text;
 BEGIN
     FOREACH role IN ARRAY '{streamhouse_reader,streamhouse_admin,streamhouse_agent}'::text[] LOOP

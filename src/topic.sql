@@ -148,13 +148,42 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION streamhouse.topic_add IS 'Adds partitions to a topic, leased at once when an agent is alive.';
 
+-- Two transactions may both find a name free; the unique index decides between them.
+CREATE FUNCTION streamhouse.topic_check_free(name text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    rival text;
+BEGIN
+    SELECT t.name INTO rival FROM streamhouse.topic AS t
+    WHERE translate(t.name, '.', '_') = translate(topic_check_free.name, '.', '_') AND t.deleted_at IS NULL;
+    IF rival = topic_check_free.name THEN
+        RAISE EXCEPTION USING ERRCODE = 'duplicate_object', MESSAGE = format('topic "%s" already exists', topic_check_free.name),
+            HINT = 'Change it with sh_alter_topic() or sh_add_partitions().';
+    ELSIF rival IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'SH017', MESSAGE = format('topic name "%s" collides with topic "%s"', topic_check_free.name, rival),
+            HINT = 'Names that differ only in dots and underscores have the same metrics.';
+    END IF;
+END $$;
+COMMENT ON FUNCTION streamhouse.topic_check_free IS 'Raises 42710 when there is a topic of that name, SH017 when a name is too like it.';
+
+CREATE FUNCTION sh_check_topic(topic text, partitions int DEFAULT 1, config jsonb DEFAULT '{}') RETURNS void
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM streamhouse.topic_check_name(topic);
+    PERFORM streamhouse.topic_check_partitions(partitions);
+    PERFORM streamhouse.config_check(config);
+    PERFORM streamhouse.topic_check_free(topic);
+END $$;
+COMMENT ON FUNCTION sh_check_topic IS 'Says what sh_create_topic() would say, and creates nothing. Errors: 42710 exists, SH017 invalid name, SH037 invalid partitions, SH040 invalid config.';
+
 CREATE FUNCTION sh_create_topic(topic text, partitions int DEFAULT 1, config jsonb DEFAULT '{}') RETURNS streamhouse.topic
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
     created streamhouse.topic;
-    rival text;
 BEGIN
     PERFORM streamhouse.topic_check_name(topic);
     PERFORM streamhouse.topic_check_partitions(partitions);
@@ -164,14 +193,9 @@ BEGIN
     ON CONFLICT DO NOTHING
     RETURNING t.* INTO created;
     IF NOT FOUND THEN
-        SELECT t.name INTO rival FROM streamhouse.topic AS t
-        WHERE translate(t.name, '.', '_') = translate(topic, '.', '_') AND t.deleted_at IS NULL;
-        IF rival IS DISTINCT FROM topic AND rival IS NOT NULL THEN
-            RAISE EXCEPTION USING ERRCODE = 'SH017', MESSAGE = format('topic name "%s" collides with topic "%s"', topic, rival),
-                HINT = 'Names that differ only in dots and underscores have the same metrics.';
-        END IF;
-        RAISE EXCEPTION USING ERRCODE = 'duplicate_object', MESSAGE = format('topic "%s" already exists', topic),
-            HINT = 'Change it with sh_alter_topic() or sh_add_partitions().';
+        PERFORM streamhouse.topic_check_free(topic);
+        RAISE EXCEPTION USING ERRCODE = 'duplicate_object', MESSAGE = format('topic "%s" was deleted while it was created', topic),
+            HINT = 'Create it again.';
     END IF;
     PERFORM streamhouse.topic_add(created.topic_id, 0, partitions);
     RETURN created;

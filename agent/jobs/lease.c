@@ -8,6 +8,7 @@
 #include "agent/catalog/catalog.h"
 #include "agent/clock.h"
 #include "agent/journal.h"
+#include "agent/kafka/error.h"
 #include "agent/kafka/server.h"
 #include "agent/metrics.h"
 
@@ -33,6 +34,7 @@ struct Lease {
     int64_t valid_until_ms; /* time_ms() */
     bool asking;
     bool leaving;
+    bool replaced; /* a later process has this agent's name: it beats no more */
     bool freed; /* the timer is closed; the last answer frees the rest */
     void (*left)(void *argument);
     void *left_argument;
@@ -52,6 +54,14 @@ static void lease_answered(const BrainResult *result, void *argument)
     }
     if (!status_is_ok(&result->status) || brain_row_count(result) != 1) {
         metric_add(METRIC_LEASE_HEARTBEATS_FAILED, 1);
+        if (brain_kafka_error(result) == KAFKA_ERROR_DUPLICATE_BROKER_REGISTRATION) {
+            /* Two processes under one name would take the leases from each other for ever. */
+            Status replaced = status_error(STATUS_EXISTS, "%s", result->message);
+            lease->valid_until_ms = 0;
+            lease->replaced = true;
+            agent_fail(lease->agent, "lease", &replaced);
+            return;
+        }
         journal_seldom(JOURNAL_WARN, "lease", "a heartbeat failed: %s", result->message);
         if (time_ms() >= lease->valid_until_ms) {
             condition_break(lease->condition, "no heartbeat was answered for too long: %s", result->message);
@@ -85,7 +95,7 @@ static void lease_beat(uv_timer_t *timer)
     Lease *lease = timer->data;
     const Settings *settings = &lease->agent->settings;
     uv_timer_set_repeat(timer, (uint64_t)settings->heartbeat_ms);
-    if (lease->asking || lease->leaving) {
+    if (lease->asking || lease->leaving || lease->replaced) {
         return;
     }
     lease->asking = true;
@@ -163,7 +173,7 @@ static void lease_left(const BrainResult *result, void *argument)
 
 static void lease_leave_now(Lease *lease)
 {
-    if (lease->agent_id == LEASE_NO_AGENT) {
+    if (lease->agent_id == LEASE_NO_AGENT || lease->replaced) {
         lease->left(lease->left_argument);
         return;
     }
