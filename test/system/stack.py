@@ -121,10 +121,10 @@ class FolderStore:
         self.flags = []
 
     def keys(self):
-        """What is in the store, asked behind the agent's back."""
+        """What is in the store, asked behind the agent's back; writes that were cut off lie apart, in .part/."""
         root = self.folder / "objects"
         return {path.relative_to(root).as_posix() for path in root.rglob("*")
-                if path.is_file() and not path.name.startswith(".")}
+                if path.is_file() and path.relative_to(root).parts[0] != ".part"}
 
     def close(self):
         shutil.rmtree(self.folder, ignore_errors=True)
