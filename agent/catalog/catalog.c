@@ -125,10 +125,10 @@ static Topic *topic_add(Catalog *catalog, int32_t topic_id, const uint8_t *uuid,
 }
 
 /* True when a partition has a new leader or epoch. */
-static bool topic_lead(Topic *topic, const int32_t *leaders, const int32_t *epochs)
+static bool topic_lead(Topic *topic, const int32_t *leaders, const int32_t *epochs, int32_t count)
 {
     bool moved = false;
-    for (int32_t i = 0; i < topic->partition_count; i++) {
+    for (int32_t i = 0; i < topic->partition_count && i < count; i++) {
         Partition *partition = topic->partitions[i];
         moved = moved || partition->leader != leaders[i] || partition->epoch != epochs[i];
         partition->leader = leaders[i];
@@ -161,7 +161,7 @@ static void catalog_row(Catalog *catalog, const BrainResult *result, int row)
     topic_config_read(&topic->config, brain_text(result, row, 3));
     brain_array_int4(&leaders, TOPIC_NO_LEADER, numbers, count);
     brain_array_int4(&epochs, 0, numbers + count, count);
-    if (topic_lead(topic, numbers, numbers + count)) {
+    if (topic_lead(topic, numbers, numbers + count, count)) {
         catalog->moved(catalog->context, topic);
     }
     free(numbers);

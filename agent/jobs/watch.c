@@ -30,7 +30,8 @@ static void watch_moved(Watch *watch, int32_t topic_id, int32_t index, int64_t e
 {
     Topic *topic = catalog_topic_by_id(watch->agent->catalog, topic_id);
     Partition *partition = topic ? topic_partition(topic, index) : NULL;
-    if (partition && end_offset > partition->high_watermark && partition->high_watermark != OFFSET_UNKNOWN) {
+    /* Also when it is not known yet: the lookup under way may have looked before this commit. */
+    if (partition && end_offset > partition->high_watermark) {
         partition->high_watermark = end_offset;
         fetcher_moved(watch->agent->fetcher, partition);
     }

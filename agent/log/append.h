@@ -17,7 +17,7 @@ typedef enum AppendState {
     APPEND_GATHERED,   /* in an upload that is not in the store yet */
     APPEND_STORED,     /* its bytes are durable, its commit is not asked for yet */
     APPEND_COMMITTING, /* the brain was asked; until it answers the outcome is open */
-    APPEND_LOCKED,     /* somebody holds the partition; asked again at retry_at_ms */
+    APPEND_LOCKED,     /* somebody holds the partition, or no answer came; asked again at retry_at_ms */
     APPEND_FINAL       /* committed, or certain never to be */
 } AppendState;
 
@@ -29,7 +29,7 @@ struct Append {
     Append *next;
     Partition *partition;
     Upload *upload;
-    Block *frame;   /* keeps bytes alive */
+    Block *frame;   /* keeps bytes alive; NULL when they are not needed any more */
     uint8_t *bytes; /* the batch as the producer sent it */
     int32_t size;
     BatchHeader header;
@@ -38,7 +38,8 @@ struct Append {
     int64_t byte_start;  /* likewise */
     int64_t deadline_ms;
     int64_t retry_at_ms;
-    uint32_t retries; /* after `locked` */
+    uint32_t retries;
+    bool retry_alone; /* in a call of its partition alone */
     AppendState state;
     bool answered;
     AppendAnswered done;
@@ -65,7 +66,7 @@ struct Upload {
     size_t bytes;      /* batches only */
     int64_t opened_ms;
     int64_t newest_ms; /* when its last batch came */
-    int64_t earliest_deadline_ms; /* of its batches */
+    int64_t earliest_deadline_ms; /* of its batches without an answer */
     int64_t latest_deadline_ms;
     int64_t object_id;
     char key[128];

@@ -1,5 +1,6 @@
 /* commit.c: stored batches into the brain. A call carries batches of one object; of each partition only those that are
- * next in its order. What the brain calls locked is asked again in a call of that partition alone. */
+ * next in its order. What the brain calls locked is asked again in a call of that partition alone; what a lost
+ * connection left open, with the same rows. */
 #include "agent/log/log_internal.h"
 
 #include <assert.h>
@@ -58,14 +59,24 @@ static void commit_apply(Log *log, Append *append, const CommitAnswer *answer)
     order_finish(log, append, KAFKA_ERROR_NONE, answer->base_offset);
 }
 
-static void commit_locked(Log *log, Append *append)
+static void commit_again_later(Log *log, Append *append, bool alone)
 {
     int64_t wait_ms = (int64_t)LOG_LOCKED_RETRY_MIN_MS << (append->retries < 8 ? append->retries : 8);
     append->retry_at_ms = log->now_ms + (wait_ms < LOG_LOCKED_RETRY_MAX_MS ? wait_ms : LOG_LOCKED_RETRY_MAX_MS);
     append->retries++;
+    append->retry_alone = alone;
     append_enter(append, APPEND_LOCKED);
     log->locked++;
-    metric_add(METRIC_LOG_COMMIT_LOCKED, 1);
+}
+
+/* Final, and why. An answer without a reason is a defect of the brain; it must not look like success. */
+static void commit_refused(Log *log, Append *append, KafkaError error)
+{
+    if (error == KAFKA_ERROR_NOT_LEADER_OR_FOLLOWER) {
+        metric_add(METRIC_LOG_FENCED, 1);
+        log->backend.fenced(log->backend.context, append->partition);
+    }
+    order_finish(log, append, error != KAFKA_ERROR_NONE ? error : KAFKA_ERROR_UNKNOWN_SERVER_ERROR, OFFSET_UNKNOWN);
 }
 
 static void commit_answered(Log *log, Append *append, const CommitAnswer *answer)
@@ -79,14 +90,11 @@ static void commit_answered(Log *log, Append *append, const CommitAnswer *answer
         order_finish(log, append, KAFKA_ERROR_NONE, answer->base_offset);
         break;
     case COMMIT_LOCKED:
-        commit_locked(log, append);
+        metric_add(METRIC_LOG_COMMIT_LOCKED, 1);
+        commit_again_later(log, append, true);
         break;
     case COMMIT_REFUSED:
-        if (answer->error == KAFKA_ERROR_NOT_LEADER_OR_FOLLOWER) {
-            metric_add(METRIC_LOG_FENCED, 1);
-            log->backend.fenced(log->backend.context, append->partition);
-        }
-        order_finish(log, append, answer->error, OFFSET_UNKNOWN);
+        commit_refused(log, append, answer->error);
         break;
     }
 }
@@ -100,7 +108,7 @@ static void commit_apply_answers(CommitCall *call, const CommitAnswer *answers, 
             commit_answered(call->log, append, &answers[i]);
         } else {
             journal_seldom(JOURNAL_ERROR, "log", "the brain's answer to a commit lacks batch %d", append->ordinal);
-            commit_locked(call->log, append);
+            commit_again_later(call->log, append, true);
         }
     }
 }
@@ -123,7 +131,9 @@ static void commit_finished(void *argument, CommitOutcome outcome, const CommitA
     } else {
         metric_add(METRIC_LOG_COMMIT_RETRIES, 1);
         for (size_t i = 0; i < call->count; i++) {
-            commit_locked(log, call->appends[i]);
+            /* A call that fails again and again fails for one of its partitions: the others go on without it. */
+            bool alone = outcome == COMMIT_FAILED && call->appends[i]->retries > 0;
+            commit_again_later(log, call->appends[i], alone);
         }
     }
     upload->unfinished--;
@@ -137,7 +147,7 @@ static void commit_send(Log *log, Upload *upload, CommitCall *call)
     CommitRow *rows = malloc(call->count * sizeof(CommitRow));
     if (!rows) {
         for (size_t i = 0; i < call->count; i++) {
-            commit_locked(log, call->appends[i]);
+            commit_again_later(log, call->appends[i], call->appends[i]->retry_alone);
         }
         free(call);
         return;
@@ -192,9 +202,26 @@ static void commit_start(Log *log, Upload *upload)
     }
 }
 
-static void commit_retry_locked(Log *log, Append *append)
+/* The head of its partition, to be asked for again now. */
+static bool commit_is_due(const Log *log, const Append *append)
 {
-    CommitCall *call = commit_call_new(log, append->upload, append->upload->append_count);
+    return append->state == APPEND_LOCKED && append->retry_at_ms <= log->now_ms &&
+           append->partition->appends == append;
+}
+
+static size_t commit_run_length(const Append *head)
+{
+    size_t length = 0;
+    for (const Append *append = head; append && append->upload == head->upload && append->state == APPEND_LOCKED;
+         append = append->next) {
+        length++;
+    }
+    return length;
+}
+
+static void commit_retry_alone(Log *log, Append *append)
+{
+    CommitCall *call = commit_call_new(log, append->upload, commit_run_length(append));
     if (!call) {
         append->retry_at_ms = log->now_ms + LOG_LOCKED_RETRY_MAX_MS;
         return;
@@ -204,14 +231,37 @@ static void commit_retry_locked(Log *log, Append *append)
     commit_send(log, append->upload, call);
 }
 
+static void commit_retry_together(Log *log, Upload *upload)
+{
+    CommitCall *call = commit_call_new(log, upload, upload->object.batch_count);
+    for (size_t i = 0; call && i < upload->object.batch_count; i++) {
+        Append *append = upload->object.batches[i].context;
+        if (commit_is_due(log, append) && !append->retry_alone) {
+            commit_take(call, append->partition, APPEND_LOCKED);
+        }
+    }
+    if (call) {
+        log->locked -= call->count;
+        commit_send(log, upload, call);
+    }
+}
+
 static void commit_retry_upload(Log *log, Upload *upload)
 {
+    bool together = false;
     for (size_t i = 0; i < upload->append_count; i++) {
         Append *append = upload->appends[i];
-        if (append->state == APPEND_LOCKED && append->retry_at_ms <= log->now_ms &&
-            append->partition->appends == append) {
-            commit_retry_locked(log, append);
+        if (!commit_is_due(log, append)) {
+            continue;
         }
+        if (append->retry_alone) {
+            commit_retry_alone(log, append);
+        } else {
+            together = true;
+        }
+    }
+    if (together) {
+        commit_retry_together(log, upload);
     }
 }
 

@@ -8,8 +8,6 @@
 
 #include "agent/metrics.h"
 
-enum { ORDER_EXPIRE_EVERY_MS = 50 };
-
 static const bool append_moves[APPEND_FINAL + 1][APPEND_FINAL + 1] = {
     [APPEND_GATHERED] = { [APPEND_STORED] = true, [APPEND_FINAL] = true },
     [APPEND_STORED] = { [APPEND_COMMITTING] = true, [APPEND_FINAL] = true },
@@ -47,15 +45,27 @@ static void append_finish(Log *log, Append *append, KafkaError error, int64_t ba
     DL_DELETE(append->partition->appends, append);
     log->waiting--;
     append->upload->unfinished--;
+    if (!append->upload->object.sealed) {
+        /* It will be in no object, and the upload may wait long for its turn. */
+        block_release(append->frame);
+        append->frame = NULL;
+    }
     append_answer(append, error, base_offset);
     if (error != KAFKA_ERROR_NONE) {
         metric_add(METRIC_LOG_BATCHES_FAILED, 1);
     }
 }
 
-static bool append_is_of_producer(const Append *append, const Append *failed)
+static bool append_follows(const Append *append, const Append *failed)
 {
-    return append->header.producer_id == failed->header.producer_id && append->state != APPEND_COMMITTING;
+    return append->header.producer_id == failed->header.producer_id &&
+           append->header.producer_epoch == failed->header.producer_epoch && append->state != APPEND_COMMITTING;
+}
+
+/* Nothing is wrong with the records of a batch that only came after an invalid one. */
+static KafkaError order_error_of_followers(KafkaError error)
+{
+    return error == KAFKA_ERROR_INVALID_RECORD ? KAFKA_ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER : error;
 }
 
 void order_finish(Log *log, Append *append, KafkaError error, int64_t base_offset)
@@ -65,9 +75,9 @@ void order_finish(Log *log, Append *append, KafkaError error, int64_t base_offse
     append_finish(log, append, error, base_offset);
     while (error != KAFKA_ERROR_NONE && append->header.producer_id >= 0 && later) {
         Append *next = later->next;
-        if (append_is_of_producer(later, append)) {
+        if (append_follows(later, append)) {
             Upload *upload = later->upload;
-            append_finish(log, later, error, OFFSET_UNKNOWN);
+            append_finish(log, later, order_error_of_followers(error), OFFSET_UNKNOWN);
             upload->commit_due = true;
         }
         later = next;
@@ -90,15 +100,29 @@ static void append_expire(Log *log, Append *append)
     metric_add(METRIC_LOG_BATCHES_EXPIRED, 1);
 }
 
+/* Also finds the upload's next deadline. */
+static void upload_expire(Log *log, Upload *upload)
+{
+    upload->earliest_deadline_ms = INT64_MAX;
+    for (size_t i = 0; i < upload->append_count; i++) {
+        Append *append = upload->appends[i];
+        if (append->answered) {
+            continue;
+        }
+        if (append->deadline_ms <= log->now_ms) {
+            append_expire(log, append);
+        } else if (append->deadline_ms < upload->earliest_deadline_ms) {
+            upload->earliest_deadline_ms = append->deadline_ms;
+        }
+    }
+}
+
 void order_expire(Log *log)
 {
     Upload *upload;
     DL_FOREACH(log->uploads, upload) {
-        for (size_t i = 0; i < upload->append_count && upload->earliest_deadline_ms <= log->now_ms; i++) {
-            Append *append = upload->appends[i];
-            if (append->state != APPEND_FINAL && !append->answered && append->deadline_ms <= log->now_ms) {
-                append_expire(log, append);
-            }
+        if (upload->earliest_deadline_ms <= log->now_ms) {
+            upload_expire(log, upload);
         }
     }
 }
@@ -118,10 +142,6 @@ int64_t order_next_due_ms(const Log *log)
         if (upload->unfinished > 0 && upload->earliest_deadline_ms < due) {
             due = upload->earliest_deadline_ms;
         }
-    }
-    /* An upload's later deadlines are looked for from time to time, not tracked. */
-    if (due <= log->now_ms) {
-        due = log->now_ms + ORDER_EXPIRE_EVERY_MS;
     }
     return due;
 }

@@ -5,20 +5,52 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include <uthash.h>
 #include <utlist.h>
 
 #include "agent/metrics.h"
 
-enum { TAIL_RING_MIN = 16 };
+enum { TAIL_RING_MIN = 16, TAIL_BATCH_COST = sizeof(TailBatch) + sizeof(TailBatch *) };
 
 void tail_init(Tail *tail, size_t bytes_max)
 {
     *tail = (Tail){ .bytes_max = bytes_max };
 }
 
-static size_t tail_cost(const TailBatch *batch)
+/* A block that some batches of the tail are in. */
+struct TailFrame {
+    Block *block;
+    size_t batches;
+    UT_hash_handle hh;
+};
+
+/* The block's frame, with one batch more; NULL when memory is short. */
+static TailFrame *frame_take(Tail *tail, Block *block)
 {
-    return (size_t)batch->size + sizeof(TailBatch) + sizeof(TailBatch *);
+    TailFrame *frame;
+    HASH_FIND_PTR(tail->frames, &block, frame);
+    if (!frame) {
+        frame = calloc(1, sizeof(TailFrame));
+        if (!frame) {
+            return NULL;
+        }
+        frame->block = block_hold(block);
+        HASH_ADD_PTR(tail->frames, block, frame);
+        tail->bytes += sizeof(TailFrame) + block->size;
+    }
+    frame->batches++;
+    return frame;
+}
+
+static void frame_leave(Tail *tail, TailFrame *frame)
+{
+    if (--frame->batches > 0) {
+        return;
+    }
+    HASH_DEL(tail->frames, frame);
+    tail->bytes -= sizeof(TailFrame) + frame->block->size;
+    block_release(frame->block);
+    free(frame);
 }
 
 const TailBatch *tail_at(const Partition *partition, int64_t place)
@@ -30,12 +62,8 @@ const TailBatch *tail_at(const Partition *partition, int64_t place)
     return ring->batches[(ring->first + (uint32_t)place) & (ring->capacity - 1)];
 }
 
-static bool ring_grow(TailRing *ring)
+static bool ring_resize(TailRing *ring, uint32_t capacity)
 {
-    if (ring->count < ring->capacity) {
-        return true;
-    }
-    uint32_t capacity = ring->capacity ? ring->capacity * 2 : TAIL_RING_MIN;
     TailBatch **batches = malloc(capacity * sizeof(TailBatch *));
     if (!batches) {
         return false;
@@ -46,6 +74,19 @@ static bool ring_grow(TailRing *ring)
     free(ring->batches);
     *ring = (TailRing){ batches, 0, ring->count, capacity };
     return true;
+}
+
+static bool ring_grow(TailRing *ring)
+{
+    return ring->count < ring->capacity || ring_resize(ring, ring->capacity ? ring->capacity * 2 : TAIL_RING_MIN);
+}
+
+/* Gives back what a burst needed. */
+static void ring_shrink(TailRing *ring)
+{
+    if (ring->capacity > TAIL_RING_MIN && ring->count < ring->capacity / 4) {
+        (void)ring_resize(ring, ring->capacity / 2);
+    }
 }
 
 static void ring_push(TailRing *ring, TailBatch *batch)
@@ -61,9 +102,10 @@ static void tail_remove(Tail *tail, TailBatch *batch)
     assert(ring->batches[ring->first] == batch);
     ring->first = (ring->first + 1) & (ring->capacity - 1);
     ring->count--;
+    ring_shrink(ring);
     DL_DELETE(tail->oldest, batch);
-    tail->bytes -= tail_cost(batch);
-    block_release(batch->block);
+    tail->bytes -= TAIL_BATCH_COST;
+    frame_leave(tail, batch->frame);
     free(batch);
 }
 
@@ -89,14 +131,16 @@ void tail_push(Tail *tail, Partition *partition, Block *block, const uint8_t *by
         tail_drop(tail, partition);
     }
     TailBatch *batch = malloc(sizeof(TailBatch));
-    if (!batch || !ring_grow(&partition->tail)) {
+    TailFrame *frame = batch && ring_grow(&partition->tail) ? frame_take(tail, block) : NULL;
+    if (!frame) {
         free(batch);
         tail_drop(tail, partition);
         return;
     }
     *batch = (TailBatch){
         .partition = partition,
-        .block = block_hold(block),
+        .block = block,
+        .frame = frame,
         .bytes = bytes,
         .size = size,
         .base_offset = base_offset,
@@ -104,7 +148,7 @@ void tail_push(Tail *tail, Partition *partition, Block *block, const uint8_t *by
     };
     ring_push(&partition->tail, batch);
     DL_APPEND(tail->oldest, batch);
-    tail->bytes += tail_cost(batch);
+    tail->bytes += TAIL_BATCH_COST;
     while (tail->bytes > tail->bytes_max && tail->oldest != batch) {
         tail_remove(tail, tail->oldest);
     }

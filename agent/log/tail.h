@@ -1,16 +1,20 @@
 /* tail.h: the newest committed batches of every partition in memory, bounded in bytes over all of them. Consumers who keep
- * up read from here and never touch the store. A partition's tail is one unbroken run of offsets. */
+ * up read from here and never touch the store. A partition's tail is one unbroken run of offsets.
+ * A batch keeps the whole frame alive that it came in, however little of it the batch is: what counts is frames. */
 #ifndef STREAMHOUSE_TAIL_H
 #define STREAMHOUSE_TAIL_H
 
 #include "agent/catalog/topic.h"
 #include "common/block.h"
 
+typedef struct TailFrame TailFrame;
+
 struct TailBatch {
     TailBatch *prev; /* in Tail, over all partitions, oldest first */
     TailBatch *next;
     Partition *partition;
     Block *block;
+    TailFrame *frame;
     const uint8_t *bytes; /* base offset and leader epoch are patched */
     int32_t size;
     int64_t base_offset;
@@ -19,7 +23,8 @@ struct TailBatch {
 
 typedef struct Tail {
     TailBatch *oldest;
-    size_t bytes; /* batches and bookkeeping */
+    TailFrame *frames; /* by block */
+    size_t bytes;      /* frames and bookkeeping */
     size_t bytes_max;
 } Tail;
 

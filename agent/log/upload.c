@@ -83,6 +83,13 @@ static void intents_reserved(void *argument, const Intent *intents, size_t count
     log->backend.wake(log->backend.context);
 }
 
+/* A pool that a reservation cannot fill would be asked for again and again. */
+static size_t intents_wanted(const Log *log)
+{
+    int most = LOG_INTENTS_MAX - RESERVE_BATCH;
+    return (size_t)(log->options.intents_min < most ? log->options.intents_min : most);
+}
+
 static void intents_keep_enough(Log *log)
 {
     while (log->intent_count > 0 && log->now_ms - log->intent_from_ms[0] > log->options.intent_fresh_ms) {
@@ -90,7 +97,7 @@ static void intents_keep_enough(Log *log)
         memmove(log->intents, log->intents + 1, log->intent_count * sizeof(Intent));
         memmove(log->intent_from_ms, log->intent_from_ms + 1, log->intent_count * sizeof(int64_t));
     }
-    if ((int)log->intent_count >= log->options.intents_min || log->reserving || log->now_ms < log->reserve_at_ms) {
+    if (log->intent_count >= intents_wanted(log) || log->reserving || log->now_ms < log->reserve_at_ms) {
         return;
     }
     log->reserving = true;

@@ -147,6 +147,9 @@ static CollectStop collect_segment(const Collector *collector, const CollectRequ
         if (there <= 0) {
             return there == 0 ? collect_missing(&view, result) : COLLECT_CORRUPT;
         }
+        if (cut.offset_count > ref->end_offset - base_offset) {
+            return COLLECT_CORRUPT;
+        }
         int64_t end_offset = base_offset + cut.offset_count;
         if (end_offset > result->next_offset) {
             if (!collect_fits(request, result, cut.size)) {
@@ -163,7 +166,10 @@ static CollectStop collect_segment(const Collector *collector, const CollectRequ
         ref->hint_offset = base_offset;
         ref->hint_position = position;
     }
-    result->next_offset = result->next_offset > ref->end_offset ? result->next_offset : ref->end_offset;
+    if (base_offset != ref->end_offset) {
+        return COLLECT_CORRUPT; /* fewer offsets than the brain knows of: never skipped in silence */
+    }
+    result->next_offset = base_offset;
     return COLLECT_END;
 }
 

@@ -202,7 +202,7 @@ static void item_try(FetchTask *task, int32_t index, Try *found)
         return;
     }
     int64_t left = task->request.bytes_max - found->bytes;
-    if (!item_is_in_range(task, index, found) || left <= 0) {
+    if (!item_is_in_range(task, index, found) || (left <= 0 && found->bytes > 0)) {
         return;
     }
     CollectRequest request = {

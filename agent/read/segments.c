@@ -78,7 +78,10 @@ static SegmentWindow *window_new(Partition *partition, int64_t from_offset, cons
 
 void segments_keep(Segments *segments, Partition *partition, int64_t from_offset, const SegmentRef *refs, int32_t count)
 {
-    SegmentWindow *window = count > 0 ? window_new(partition, from_offset, refs, count) : NULL;
+    if (count <= 0 || partition->topic->deleted) {
+        return; /* nobody would drop the window before the partition goes */
+    }
+    SegmentWindow *window = window_new(partition, from_offset, refs, count);
     if (!window) {
         return;
     }
