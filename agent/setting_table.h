@@ -22,7 +22,7 @@ SETTING(agent_name, TEXT, "auto", 1, 249, "", AUTOMATIC,
 SETTING(zone, TEXT, "", 0, 249, "", 0,
         "Availability zone (Kafka's rack), for placing leases near clients. Empty: none.")
 SETTING(worker_threads, COUNT, "4", 1, 128, "", 0,
-        "Threads for file writes, checksums of large batches, compression and decompression.")
+        "Threads for reading and writing a folder store, and for checksums of objects. More than put_parallel, so that reads go on.")
 SETTING(drain_timeout_ms, DURATION, "30s", 0, 3600000, "", RELOADABLE,
         "After SIGTERM, how long accepted requests may take to be finished before the agent exits anyway.")
 SETTING(core_dumps, BOOL, "no", 0, 0, "", 0,
@@ -97,16 +97,16 @@ SETTING(s3_attempt_timeout_ms, DURATION, "10s", 100, 600000, "", 0,
         "An attempt without progress for this long is given up and made again.")
 SETTING(s3_retry_base_ms, DURATION, "50ms", 1, 60000, "", 0,
         "The first retry waits up to this long, each further one up to twice as long, at most 5s.")
-SETTING(put_parallel, COUNT, "8", 1, 1024, "", 0,
-        "Objects that are written at a time.")
+SETTING(put_parallel, COUNT, "auto", 1, 1024, "", AUTOMATIC,
+        "Objects that are written at a time. auto: 3 in a folder, 8 on S3.")
 SETTING(put_timeout_ms, DURATION, "30s", 100, 600000, "", RELOADABLE,
         "How long writing one object may take, retries included, before its producers get a retriable error.")
-SETTING(get_parallel, COUNT, "16", 1, 1024, "", 0,
-        "Ranges of objects that are read at a time.")
+SETTING(get_parallel, COUNT, "auto", 1, 1024, "", AUTOMATIC,
+        "Ranges of objects that are read at a time. auto: 3 in a folder, 16 on S3.")
 SETTING(get_timeout_ms, DURATION, "30s", 100, 600000, "", RELOADABLE,
         "How long reading one range may take, retries included.")
-SETTING(delete_parallel, COUNT, "4", 1, 1024, "", 0,
-        "Objects that are deleted at a time.")
+SETTING(delete_parallel, COUNT, "auto", 1, 1024, "", AUTOMATIC,
+        "Objects that are deleted at a time. auto: 1 in a folder, 4 on S3.")
 SETTING(store_queue_max, COUNT, "1024", 1, 1000000, "", 0,
         "Reads, writes and deletions that may each wait for their turn.")
 SETTING(intent_pool, COUNT, "32", 1, 10000, "", RELOADABLE,

@@ -18,6 +18,12 @@ enum {
     FOLDER_IDLE_MS = 0,
     S3_LINGER_MS = 100,
     S3_IDLE_MS = 20,
+    FOLDER_PUTS = 3,
+    FOLDER_GETS = 3,
+    FOLDER_DELETES = 1,
+    S3_PUTS = 8,
+    S3_GETS = 16,
+    S3_DELETES = 4,
     HEARTBEATS_PER_LEASE = 3,
     PUTS_PER_INTENT = 10
 };
@@ -85,12 +91,32 @@ static bool text_is_auto(const char *text)
     return strcmp(text, SETTING_AUTO_WORD) == 0;
 }
 
+/* What is best for a folder on a disk and for S3 differs: latency, and how much goes on at a time. A folder's reads and
+ * writes share the worker threads. */
+static void settings_resolve_for_store(Settings *settings, bool is_s3)
+{
+    if (settings->linger_ms == SETTING_AUTO) {
+        settings->linger_ms = is_s3 ? S3_LINGER_MS : FOLDER_LINGER_MS;
+    }
+    if (settings->idle_flush_ms == SETTING_AUTO) {
+        settings->idle_flush_ms = is_s3 ? S3_IDLE_MS : FOLDER_IDLE_MS;
+    }
+    if (settings->put_parallel == SETTING_AUTO) {
+        settings->put_parallel = is_s3 ? S3_PUTS : FOLDER_PUTS;
+    }
+    if (settings->get_parallel == SETTING_AUTO) {
+        settings->get_parallel = is_s3 ? S3_GETS : FOLDER_GETS;
+    }
+    if (settings->delete_parallel == SETTING_AUTO) {
+        settings->delete_parallel = is_s3 ? S3_DELETES : FOLDER_DELETES;
+    }
+}
+
 /* Gives automatic settings the values that their help promises. */
 static Status settings_resolve(Settings *settings)
 {
     char host[HOST_BYTES] = "localhost";
     char name[HOST_BYTES + 16];
-    bool is_s3 = strncmp(settings->store, "s3://", 5) == 0;
     Status status = status_ok();
     gethostname(host, sizeof(host) - 1);
     if (text_is_auto(settings->agent_name)) {
@@ -104,12 +130,7 @@ static Status settings_resolve(Settings *settings)
     if (settings->advertised_port == 0) {
         settings->advertised_port = settings->kafka_port;
     }
-    if (settings->linger_ms == SETTING_AUTO) {
-        settings->linger_ms = is_s3 ? S3_LINGER_MS : FOLDER_LINGER_MS;
-    }
-    if (settings->idle_flush_ms == SETTING_AUTO) {
-        settings->idle_flush_ms = is_s3 ? S3_IDLE_MS : FOLDER_IDLE_MS;
-    }
+    settings_resolve_for_store(settings, strncmp(settings->store, "s3://", 5) == 0);
     return status;
 }
 

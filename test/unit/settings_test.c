@@ -132,7 +132,7 @@ TEST(a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default)
     CHECK_INT(settings.put_parallel, 5);
     CHECK_INT(settings.get_parallel, 4);
     CHECK_INT(settings.intent_pool, 3);
-    CHECK_INT(settings.delete_parallel, 4);
+    CHECK_INT(settings.delete_parallel, 1);
     settings_free(&settings);
 }
 
@@ -210,9 +210,9 @@ TEST(a_wrong_value_is_refused_with_the_allowed_ones_and_its_origin)
         { "--http-port=http",
           "http_port: \"http\" is not a number; allowed: 0 to 65535 (from flag --http-port)" },
         { "--put-parallel=-1",
-          "put_parallel: \"-1\" is not a number; allowed: 1 to 1024 (from flag --put-parallel)" },
+          "put_parallel: \"-1\" is not a number; allowed: 1 to 1024, or auto (from flag --put-parallel)" },
         { "--put-parallel=",
-          "put_parallel: \"\" is not a number; allowed: 1 to 1024 (from flag --put-parallel)" },
+          "put_parallel: \"\" is not a number; allowed: 1 to 1024, or auto (from flag --put-parallel)" },
         { "--core-dumps=maybe",
           "core_dumps: \"maybe\" is neither yes nor no; allowed: yes, no, on, off, true, false, 1, 0 "
           "(from flag --core-dumps)" },
