@@ -43,7 +43,7 @@ int64_t commit_next_due_ms(const Log *log);
 /* order.c */
 void order_join(Append *append);
 /* Final answer: leaves the partition's queue, tells the producer (once), lets the next of the partition go on, and on an
- * error takes later batches of the same producer with it. */
+ * error takes with it what its producer sent after it. */
 void order_finish(Log *log, Append *append, KafkaError error, int64_t base_offset);
 /* Ends batches whose deadline passed; those the brain was asked about only get their answer. */
 void order_expire(Log *log);

@@ -1,5 +1,6 @@
-/* order.c: the order of each partition, and final answers. A batch that fails takes the later batches of its producer with
- * it: were they committed, the producer's retry of the failed one would come after them. */
+/* order.c: the order of each partition, and final answers. A batch that fails takes those with it that its producer sent
+ * after it: were they committed, the producer's retry of the failed one would come after them. What the producer has sent
+ * again meanwhile is left alone: an error there would tell it that its sequence is broken for good. */
 #include "agent/log/log_internal.h"
 
 #include <assert.h>
@@ -56,10 +57,16 @@ static void append_finish(Log *log, Append *append, KafkaError error, int64_t ba
     }
 }
 
-static bool append_follows(const Append *append, const Append *failed)
+static bool append_is_of_producer(const Append *append, const Append *other)
 {
-    return append->header.producer_id == failed->header.producer_id &&
-           append->header.producer_epoch == failed->header.producer_epoch && append->state != APPEND_COMMITTING;
+    return append->header.producer_id == other->header.producer_id &&
+           append->header.producer_epoch == other->header.producer_epoch;
+}
+
+static bool append_follows(const Append *append, const Append *before)
+{
+    uint32_t next = ((uint32_t)batch_last_sequence(&before->header) + 1) & INT32_MAX;
+    return (uint32_t)append->header.base_sequence == next;
 }
 
 /* Nothing is wrong with the records of a batch that only came after an invalid one. */
@@ -68,19 +75,33 @@ static KafkaError order_error_of_followers(KafkaError error)
     return error == KAFKA_ERROR_INVALID_RECORD ? KAFKA_ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER : error;
 }
 
+/* Ends what the producer sent after the failed batch, up to where it began again. */
+static void order_finish_followers(Log *log, const Append *failed, Append *later, KafkaError error)
+{
+    const Append *before = failed;
+    while (later) {
+        Append *next = later->next;
+        if (append_is_of_producer(later, failed)) {
+            if (!append_follows(later, before)) {
+                return;
+            }
+            before = later;
+            if (later->state != APPEND_COMMITTING) {
+                append_finish(log, later, order_error_of_followers(error), OFFSET_UNKNOWN);
+                later->upload->commit_due = true;
+            }
+        }
+        later = next;
+    }
+}
+
 void order_finish(Log *log, Append *append, KafkaError error, int64_t base_offset)
 {
     Partition *partition = append->partition;
     Append *later = append->next;
     append_finish(log, append, error, base_offset);
-    while (error != KAFKA_ERROR_NONE && append->header.producer_id >= 0 && later) {
-        Append *next = later->next;
-        if (append_follows(later, append)) {
-            Upload *upload = later->upload;
-            append_finish(log, later, order_error_of_followers(error), OFFSET_UNKNOWN);
-            upload->commit_due = true;
-        }
-        later = next;
+    if (error != KAFKA_ERROR_NONE && append->header.producer_id >= 0) {
+        order_finish_followers(log, append, later, error);
     }
     if (partition->appends) {
         partition->appends->upload->commit_due = true;

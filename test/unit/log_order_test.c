@@ -228,3 +228,36 @@ TEST(a_producer_may_send_from_within_an_answer)
     CHECK_INT(chain.next.error, KAFKA_ERROR_REQUEST_TIMED_OUT);
     world_free(world);
 }
+
+TEST(a_batch_that_was_sent_again_does_not_fail_with_what_came_before_it)
+{
+    World *world = world_ready(&world_options);
+    static const int32_t sequences[] = { 1, 2, 0, 1, 2 }; /* 0 failed just before; the producer began again */
+    Answer answers[5];
+    for (int i = 0; i < 5; i++) {
+        world_append_alone(world, 0, &(RawBatch){ .producer_id = 1, .sequence = sequences[i] }, 1000, &answers[i]);
+        if (i < 4) {
+            world_end_put(world, 0, true);
+        }
+    }
+    world_answer_commit(world, 0, COMMIT_REFUSED, KAFKA_ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER, -1);
+    CHECK_INT(answers[0].count, 1);
+    CHECK_INT(answers[1].count, 1); /* sent in one go with the refused one */
+    CHECK_INT(answers[1].error, KAFKA_ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER);
+    CHECK_INT(answers[2].count + answers[3].count + answers[4].count, 0);
+    world_free(world);
+}
+
+TEST(sequences_follow_each_other_around_their_end)
+{
+    World *world = world_ready(&world_options);
+    Answer answers[3];
+    world_append_alone(world, 0, &(RawBatch){ .producer_id = 1, .sequence = INT32_MAX - 1, .records = 2 }, 1000,
+                       &answers[0]);
+    world_append_alone(world, 0, &(RawBatch){ .producer_id = 1, .sequence = 0 }, 1000, &answers[1]);
+    world_append_alone(world, 0, &(RawBatch){ .producer_id = 1, .sequence = 1 }, 1000, &answers[2]);
+    world_end_put(world, 0, false);
+    CHECK_INT(answers[1].error, KAFKA_ERROR_KAFKA_STORAGE_ERROR);
+    CHECK_INT(answers[2].error, KAFKA_ERROR_KAFKA_STORAGE_ERROR);
+    world_free(world);
+}
