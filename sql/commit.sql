@@ -198,6 +198,17 @@ SHOW synchronous_commit;
 COMMIT;
 RESET synchronous_commit;
 
+-- An agent commits, though it may not touch the tables; others may not even ask.
+SELECT pg_temp.reserve('role');
+SELECT pg_temp.object('role') AS object, streamhouse.pack_commit_row(900001, 0, 3) AS rows \gset
+SET ROLE streamhouse_agent;
+SELECT status FROM sh_commit_object(901, :object, 10000, :'rows');
+SELECT producer_epoch FROM sh_init_producer();
+SELECT count(*) FROM streamhouse.segment;
+SET ROLE streamhouse_admin;
+SELECT status FROM sh_commit_object(901, :object, 10000, '');
+RESET ROLE;
+
 -- A producer id is given once.
 SELECT b.producer_id > a.producer_id AS rises, a.producer_epoch, b.producer_epoch FROM sh_init_producer() AS a, sh_init_producer() AS b;
 

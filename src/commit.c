@@ -1,9 +1,11 @@
-/* commit.c: sh_commit_object(): offsets for an object's batches, in one transaction that is flushed and replicated.
+/* commit.c: sh_commit_object(): offsets for an object's batches, in one transaction that is flushed and
+ * replicated.
  *
- * First every partition row that is free is locked, in (topic, partition) order, then the object's row. Then, with a
- * snapshot newer than the locks, leases, offsets, producers and answers given before are read (commit_read.c), the
- * batches decided in plain C (commit_decide.c), and rows inserted (commit_write.c). The locks are held to the
- * transaction's end, so offsets become visible in order. commit_model.sql says the same in SQL; a test holds both equal. */
+ * First every partition row that is free is locked, in (topic, partition) order, then the object's row. Then,
+ * with a snapshot newer than the locks, leases, offsets, producers and answers given before are read
+ * (commit_read.c), the batches decided in plain C (commit_decide.c), and rows inserted (commit_write.c). The
+ * locks are held to the transaction's end, so offsets become visible in order. commit_model.sql says the same
+ * in SQL; a test holds both equal. */
 #include "compat.h"
 
 #include "access/transam.h"
@@ -20,18 +22,20 @@
 
 PG_FUNCTION_INFO_V1(sh_commit_object);
 
-/* A commit of this transaction has been made; it must be flushed and, with synchronous standbys, replicated. */
+/* A commit of this transaction has been made; it must be flushed and, with synchronous standbys, replicated.
+ */
 static bool must_be_durable = false;
 
 static void raise_synchronous_commit(void)
 {
     if (synchronous_commit < SYNCHRONOUS_COMMIT_ON) {
-        (void)set_config_option("synchronous_commit", "on", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0,
-                                false);
+        (void)set_config_option("synchronous_commit", "on", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
+                                true, 0, false);
     }
 }
 
-/* The setting is raised again at the very end: a function's SET clause or a later SET LOCAL may have put it back. */
+/* The setting is raised again at the very end: a function's SET clause or a later SET LOCAL may have put it
+ * back. */
 static void commit_transaction_event(XactEvent event, void *argument)
 {
     if (!must_be_durable) {
@@ -69,9 +73,10 @@ static void check_transaction(void)
     PreventCommandIfReadOnly("sh_commit_object()");
     PreventCommandDuringRecovery("sh_commit_object()");
     if (XactIsoLevel != XACT_READ_COMMITTED) {
-        ereport(ERROR, errcode(ERRCODE_INVALID_TRANSACTION_STATE),
-                errmsg("sh_commit_object() needs a READ COMMITTED transaction"),
-                errhint("An older snapshot cannot see what was committed before a partition's lock was had."));
+        ereport(
+            ERROR, errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+            errmsg("sh_commit_object() needs a READ COMMITTED transaction"),
+            errhint("An older snapshot cannot see what was committed before a partition's lock was had."));
     }
 }
 
@@ -146,7 +151,8 @@ static void commit_decide_and_write(CommitCall *call, bool is_intent)
     CommandCounterIncrement();
 }
 
-/* A batch that was taken, now or before, has the epoch it was sent under; any other learns the current one. */
+/* A batch that was taken, now or before, has the epoch it was sent under; any other learns the current one.
+ */
 static int32 batch_leader_epoch(const CommitBatch *batch)
 {
     bool is_taken = batch->answer.status == COMMIT_COMMITTED || batch->answer.status == COMMIT_DUPLICATE;

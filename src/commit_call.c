@@ -1,5 +1,5 @@
-/* commit_call.c: from packed rows to batches, partitions and producers. Every length is checked here; what comes after
- * trusts it. */
+/* commit_call.c: from packed rows to batches, partitions and producers. Every length is checked here; what
+ * comes after trusts it. */
 #include "compat.h"
 #include "commit_call.h"
 

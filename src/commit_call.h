@@ -1,4 +1,5 @@
-/* commit_call.h: one call of sh_commit_object(): its batches in the caller's order, grouped by partition and by producer. */
+/* commit_call.h: one call of sh_commit_object(): its batches in the caller's order, grouped by partition and
+ * by producer. */
 #ifndef STREAMHOUSE_COMMIT_CALL_H
 #define STREAMHOUSE_COMMIT_CALL_H
 
@@ -19,13 +20,14 @@ typedef struct CommitCall {
     int batch_count;
     int partition_count;
     int producer_count;
-    CommitBatch *batches;       /* in the caller's order */
-    CommitBatch **by_ordinal;   /* sorted by ordinal in the object */
+    CommitBatch *batches;        /* in the caller's order */
+    CommitBatch **by_ordinal;    /* sorted by ordinal in the object */
     CommitPartition *partitions; /* sorted by topic and partition: the order of locking */
-    CommitProducer *producers;  /* sorted by topic, partition and producer id */
+    CommitProducer *producers;   /* sorted by topic, partition and producer id */
 } CommitCall;
 
-/* Reads the packed rows into *call, whose ids and size are set. Whatever is not a row of this object is an ERROR. */
+/* Reads the packed rows into *call, whose ids and size are set. Whatever is not a row of this object is an
+ * ERROR. */
 extern void commit_call_parse(CommitCall *call, const uint8 *rows, size_t size);
 
 /* The batch with an ordinal; NULL when the call doesn't have it. */
@@ -36,8 +38,8 @@ extern CommitBatch *commit_call_find(const CommitCall *call, int32 ordinal);
 /* Locks the partition rows, in order, that are free; the others become locked or unknown. */
 extern void commit_lock_partitions(CommitCall *call);
 
-/* Locks the object's row and checks that this agent may commit it: else ERROR SH056. A row that somebody else has
- * locked makes every partition of the call locked. True when the object is an intent still. */
+/* Locks the object's row and checks that this agent may commit it: else ERROR SH056. A row that somebody else
+ * has locked makes every partition of the call locked. True when the object is an intent still. */
 extern bool commit_lock_object(CommitCall *call);
 
 /* With a snapshot newer than the locks: answers given before, and leases. */

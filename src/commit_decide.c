@@ -1,5 +1,6 @@
-/* commit_decide.c: fence, check the producer, assign the offset, cut segments. One partition at a time, its batches in
- * the caller's order; the caller holds the partition's row lock and has read everything after taking it. */
+/* commit_decide.c: fence, check the producer, assign the offset, cut segments. One partition at a time, its
+ * batches in the caller's order; the caller holds the partition's row lock and has read everything after
+ * taking it. */
 #include "commit_decide.h"
 
 #include <stddef.h>
@@ -72,8 +73,8 @@ static CommitAnswer ring_check(const ProducerRing *ring, const CommitRow *row)
     return row->first_sequence == sequence_after(ring->batches[0].last_sequence, 1) ? accepted : out_of_order;
 }
 
-/* After a refusal the producer's later batches fall with it: of a producer without state any sequence would pass, and
- * sequence 10 must not be committed before 0. They fall as retriably as the first did. */
+/* After a refusal the producer's later batches fall with it: of a producer without state any sequence would
+ * pass, and sequence 10 must not be committed before 0. They fall as retriably as the first did. */
 static CommitAnswer batch_check(const CommitPartition *partition, const CommitBatch *batch, int32_t agent_id)
 {
     const CommitProducer *producer = batch->producer;

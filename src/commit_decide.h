@@ -1,5 +1,5 @@
-/* commit_decide.h: what becomes of a batch, decided in plain C from rows that were read before. No SQL, no allocation,
- * no PostgreSQL header: the unit tests compile it alone. */
+/* commit_decide.h: what becomes of a batch, decided in plain C from rows that were read before. No SQL, no
+ * allocation, no PostgreSQL header: the unit tests compile it alone. */
 #ifndef STREAMHOUSE_COMMIT_DECIDE_H
 #define STREAMHOUSE_COMMIT_DECIDE_H
 
@@ -18,7 +18,8 @@ enum {
     COMMIT_ERROR_INVALID_RECORD = 87
 };
 
-/* Attribute bits that a client may not set: there are no transactions yet, and control batches are the broker's. */
+/* Attribute bits that a client may not set: there are no transactions yet, and control batches are the
+ * broker's. */
 enum { COMMIT_ATTRIBUTE_TRANSACTIONAL = 0x10, COMMIT_ATTRIBUTE_CONTROL = 0x20 };
 
 /* How many batches a producer may have in flight and still be told "duplicate": Kafka's number. */
@@ -48,7 +49,8 @@ typedef struct ProducedBatch {
     int64_t base_offset;
 } ProducedBatch;
 
-/* The last batches of a producer in a partition, newest first, all of one epoch; count 0 = nothing is known. */
+/* The last batches of a producer in a partition, newest first, all of one epoch; count 0 = nothing is known.
+ */
 typedef struct ProducerRing {
     int16_t epoch;
     int count;

@@ -1,11 +1,10 @@
-/* commit_read.c: the rows a commit locks, and then the rows it decides by. Locks never wait: what somebody else has is
- * "locked", and the agent asks again. Reading comes second, with a snapshot taken after the last lock: under READ
- * COMMITTED a statement that finds a row locked sees only that row's new version and, of every other row, what was
- * there when it began, and would accept duplicates and stale epochs. */
+/* commit_read.c: the rows a commit locks, and then the rows it decides by. Locks never wait: what somebody
+ * else has is "locked", and the agent asks again. Reading comes second, with a snapshot taken after the last
+ * lock: under READ COMMITTED a statement that finds a row locked sees only that row's new version and, of
+ * every other row, what was there when it began, and would accept duplicates and stale epochs. */
 #include "compat.h"
 #include "commit_call.h"
 
-#include "access/stratnum.h"
 #include "catalog/pg_enum.h"
 #include "catalog/pg_type.h"
 #include "catalog/namespace.h"
@@ -14,29 +13,25 @@
 #include "tables.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #define ERRCODE_STALE_OBJECT MAKE_SQLSTATE('S', 'H', '0', '5', '6')
 
-#define PARTITION_KEY { BTEqualStrategyNumber, F_INT4EQ }, { BTEqualStrategyNumber, F_INT4EQ }
-#define FROM_END { BTGreaterEqualStrategyNumber, F_INT8GE }
-
-static const KeyScanSpec partition_by_range = { "partition", "partition_pkey", 3, { { BTEqualStrategyNumber, F_INT4EQ },
-                                                { BTGreaterEqualStrategyNumber, F_INT4GE },
-                                                { BTLessEqualStrategyNumber, F_INT4LE } }, { 1, 2, 2 } };
-static const KeyScanSpec lease_by_range = { "lease", "lease_pkey", 3, { { BTEqualStrategyNumber, F_INT4EQ },
-                                                { BTGreaterEqualStrategyNumber, F_INT4GE },
-                                                { BTLessEqualStrategyNumber, F_INT4LE } }, { 1, 2, 2 } };
-static const KeyScanSpec segment_from_end = { "segment", "segment_pkey", 3, { PARTITION_KEY, FROM_END } };
+static const KeyScanSpec partition_by_range = {
+    "partition", "partition_pkey", 3, { KEY_INT4_EQUAL, KEY_INT4_FROM, KEY_INT4_TO }, { 1, 2, 2 }
+};
+static const KeyScanSpec lease_by_range = {
+    "lease", "lease_pkey", 3, { KEY_INT4_EQUAL, KEY_INT4_FROM, KEY_INT4_TO }, { 1, 2, 2 }
+};
+static const KeyScanSpec segment_from_end = {
+    "segment", "segment_pkey", 3, { KEY_INT4_EQUAL, KEY_INT4_EQUAL, KEY_INT8_FROM }
+};
 static const KeyScanSpec producer_from_end = {
-    "producer", "producer_pkey", 4, { PARTITION_KEY, { BTEqualStrategyNumber, F_INT8EQ }, FROM_END }
+    "producer", "producer_pkey", 4, { KEY_INT4_EQUAL, KEY_INT4_EQUAL, KEY_INT8_EQUAL, KEY_INT8_FROM }
 };
-static const KeyScanSpec object_by_id = { "object", "object_pkey", 1, { { BTEqualStrategyNumber, F_INT8EQ } } };
-static const KeyScanSpec answer_by_object = {
-    "commit_answer", "commit_answer_pkey", 1, { { BTEqualStrategyNumber, F_INT8EQ } }
-};
+static const KeyScanSpec object_by_id = { "object", "object_pkey", 1, { KEY_INT8_EQUAL } };
+static const KeyScanSpec answer_by_object = { "commit_answer", "commit_answer_pkey", 1, { KEY_INT8_EQUAL } };
 
 static const char *const status_labels[COMMIT_STATUSES] = {
     [COMMIT_COMMITTED] = "committed", [COMMIT_DUPLICATE] = "duplicate", [COMMIT_FENCED] = "fenced",
@@ -97,7 +92,8 @@ static int call_run_length(const CommitCall *call, int first)
 
 typedef void (*PartitionVisit)(KeyScan *scan, CommitPartition *partition);
 
-/* Visits the partitions of a run that have a row; scan has a topic_id in column 1 and a partition in column 2. */
+/* Visits the partitions of a run that have a row; scan has a topic_id in column 1 and a partition in
+ * column 2. */
 static void run_visit(KeyScan *scan, CommitPartition *partition, int length, PartitionVisit visit)
 {
     const CommitPartition *end = partition + length;
@@ -116,7 +112,8 @@ static void run_visit(KeyScan *scan, CommitPartition *partition, int length, Par
     }
 }
 
-static void call_visit_partitions(CommitCall *call, const KeyScanSpec *spec, LOCKMODE lock, PartitionVisit visit)
+static void call_visit_partitions(CommitCall *call, const KeyScanSpec *spec, LOCKMODE lock,
+                                  PartitionVisit visit)
 {
     KeyScan scan;
     key_scan_open(&scan, spec, lock);
@@ -270,7 +267,8 @@ static void partition_read_end(KeyScan *scan, CommitPartition *partition)
 {
     key_scan_set(scan, 0, Int32GetDatum(partition->topic_id));
     key_scan_set(scan, 1, Int32GetDatum(partition->partition));
-    if (key_scan_seek_end(scan, end_hint_get(partition->topic_id, partition->partition, END_HINT_PARTITION))) {
+    if (key_scan_seek_end(scan,
+                          end_hint_get(partition->topic_id, partition->partition, END_HINT_PARTITION))) {
         partition->next_offset = Max(partition->next_offset, key_scan_int64(scan, Anum_segment_end_offset));
         partition->running_max_timestamp = key_scan_int64(scan, Anum_segment_running_max_timestamp);
     }
@@ -281,7 +279,8 @@ static void producer_read(KeyScan *scan, CommitProducer *producer)
     key_scan_set(scan, 0, Int32GetDatum(producer->topic_id));
     key_scan_set(scan, 1, Int32GetDatum(producer->partition));
     key_scan_set(scan, 2, Int64GetDatum(producer->producer_id));
-    if (!key_scan_seek_end(scan, end_hint_get(producer->topic_id, producer->partition, producer->producer_id))) {
+    if (!key_scan_seek_end(scan,
+                           end_hint_get(producer->topic_id, producer->partition, producer->producer_id))) {
         return;
     }
     ArrayView firsts = row_array(scan, Anum_producer_first_sequences);

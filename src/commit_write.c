@@ -1,16 +1,14 @@
-/* commit_write.c: what a commit leaves behind. Inserts alone, but for the object's own row: a row that every commit
- * updates grows a chain of versions under any old snapshot, and commits with it. */
+/* commit_write.c: what a commit leaves behind. Inserts alone, but for the object's own row: a row that every
+ * commit updates grows a chain of versions under any old snapshot, and commits with it. */
 #include "compat.h"
 #include "commit_call.h"
 
-#include "access/genam.h"
 #include "catalog/pg_type.h"
 #include "end_hint.h"
 #include "key_scan.h"
 #include "row_writer.h"
 #include "tables.h"
 #include "utils/array.h"
-#include "utils/fmgroids.h"
 #include "utils/timestamp.h"
 
 static void row_set(TupleTableSlot *slot, AttrNumber column, Datum value)
@@ -104,11 +102,12 @@ void commit_writer_close(CommitWriter *writer)
     row_writer_close(&writer->segments);
 }
 
-/* Answers that are final and were not given before. An unknown partition has no row to wait under, and cannot come
- * back; it is answered anew each time. */
+/* Answers that are final and were not given before. An unknown partition has no row to wait under, and cannot
+ * come back; it is answered anew each time. */
 static bool batch_is_to_keep(const CommitBatch *batch)
 {
-    return !batch->repeated && batch->answer.status != COMMIT_LOCKED && batch->answer.status != COMMIT_UNKNOWN;
+    return !batch->repeated && batch->answer.status != COMMIT_LOCKED &&
+           batch->answer.status != COMMIT_UNKNOWN;
 }
 
 static void answers_write(const CommitCall *call, const CommitBatch **kept, int count, TimestampTz now)
@@ -139,8 +138,9 @@ static void answers_write(const CommitCall *call, const CommitBatch **kept, int 
     row_set(row, Anum_commit_answer_statuses,
             PointerGetDatum(
                 construct_array(statuses, count, commit_status_type(), sizeof(Oid), true, TYPALIGN_INT)));
-    row_set(row, Anum_commit_answer_error_codes,
-            PointerGetDatum(construct_array(error_codes, count, INT2OID, sizeof(int16), true, TYPALIGN_SHORT)));
+    row_set(
+        row, Anum_commit_answer_error_codes,
+        PointerGetDatum(construct_array(error_codes, count, INT2OID, sizeof(int16), true, TYPALIGN_SHORT)));
     row_set(row, Anum_commit_answer_base_offsets,
             PointerGetDatum(construct_array(base_offsets, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL,
                                             TYPALIGN_DOUBLE)));
@@ -166,9 +166,7 @@ static void commit_write_answers(const CommitCall *call, TimestampTz now)
 
 static void commit_write_object(const CommitCall *call)
 {
-    static const KeyScanSpec object_by_id = {
-        "object", "object_pkey", 1, { { BTEqualStrategyNumber, F_INT8EQ } }
-    };
+    static const KeyScanSpec object_by_id = { "object", "object_pkey", 1, { KEY_INT8_EQUAL } };
     KeyScan scan;
     RowWriter writer;
     key_scan_open(&scan, &object_by_id, RowExclusiveLock);

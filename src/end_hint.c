@@ -1,6 +1,7 @@
-/* end_hint.c: a hint for finding the last row of a key. A btree scan looks at every entry of a leaf page that its keys
- * allow before it gives the first, so "the last of all" costs hundreds of comparisons and "the last one from here on"
- * two. A hint is never believed, only tried: a search from it that finds nothing is followed by one without it. */
+/* end_hint.c: a hint for finding the last row of a key. A btree scan looks at every entry of a leaf page that
+ * its keys allow before it gives the first, so "the last of all" costs hundreds of comparisons and "the last
+ * one from here on" two. A hint is never believed, only tried: a search from it that finds nothing is
+ * followed by one without it. */
 #include "compat.h"
 #include "end_hint.h"
 
@@ -26,8 +27,11 @@ static HTAB *hints = NULL;
 
 static void end_hints_open(void)
 {
-    HASHCTL control = { .keysize = sizeof(EndHintKey), .entrysize = sizeof(EndHint), .hcxt = TopMemoryContext };
-    hints = hash_create("StreamHouse end hints", END_HINTS_FIRST, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+    HASHCTL control = { .keysize = sizeof(EndHintKey),
+                        .entrysize = sizeof(EndHint),
+                        .hcxt = TopMemoryContext };
+    hints = hash_create("StreamHouse end hints", END_HINTS_FIRST, &control,
+                        HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
 int64 end_hint_get(int32 topic_id, int32 partition, int64 producer_id)

@@ -56,9 +56,9 @@ TM_Result key_scan_lock(KeyScan *scan)
 {
     TM_FailureData failure;
     ItemPointerData found = scan->slot->tts_tid;
-    TM_Result result = table_tuple_lock(scan->table, &found, GetActiveSnapshot(), scan->slot,
-                                        GetCurrentCommandId(false), LockTupleExclusive, LockWaitSkip,
-                                        TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
+    TM_Result result =
+        table_tuple_lock(scan->table, &found, GetActiveSnapshot(), scan->slot, GetCurrentCommandId(false),
+                         LockTupleExclusive, LockWaitSkip, TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
     if (result != TM_Ok && result != TM_WouldBlock && result != TM_Deleted) {
         elog(ERROR, "could not lock a row of \"%s\": %d", RelationGetRelationName(scan->table), result);
     }

@@ -1,5 +1,5 @@
-/* key_scan.h: looks rows up by the leading columns of a primary key, again and again, without planner and executor.
- * Open, then for every key: set, seek, maybe next; close. */
+/* key_scan.h: looks rows up by the leading columns of a primary key, again and again, without planner and
+ * executor. Open, then for every key: set, seek, maybe next; close. */
 #ifndef STREAMHOUSE_KEY_SCAN_H
 #define STREAMHOUSE_KEY_SCAN_H
 
@@ -8,10 +8,38 @@
 #include "access/genam.h"
 #include "access/relscan.h"
 #include "access/skey.h"
+#include "access/stratnum.h"
 #include "access/tableam.h"
 #include "executor/tuptable.h"
+#include "utils/fmgroids.h"
 
 enum { KEY_SCAN_KEYS_MAX = 4 };
+
+/* How a key compares with its column. */
+#define KEY_INT4_EQUAL                                                                                       \
+    {                                                                                                        \
+        BTEqualStrategyNumber, F_INT4EQ                                                                      \
+    }
+#define KEY_INT4_FROM                                                                                        \
+    {                                                                                                        \
+        BTGreaterEqualStrategyNumber, F_INT4GE                                                               \
+    }
+#define KEY_INT4_TO                                                                                          \
+    {                                                                                                        \
+        BTLessEqualStrategyNumber, F_INT4LE                                                                  \
+    }
+#define KEY_INT8_EQUAL                                                                                       \
+    {                                                                                                        \
+        BTEqualStrategyNumber, F_INT8EQ                                                                      \
+    }
+#define KEY_INT8_FROM                                                                                        \
+    {                                                                                                        \
+        BTGreaterEqualStrategyNumber, F_INT8GE                                                               \
+    }
+#define KEY_INT8_BEYOND                                                                                      \
+    {                                                                                                        \
+        BTGreaterStrategyNumber, F_INT8GT                                                                    \
+    }
 
 /* What is compared with what: columns of the index, from the first on, each with a btree strategy. */
 typedef struct KeyScanSpec {

@@ -1,16 +1,14 @@
-/* segment.c: finds segments by offset and by time, for many partitions a call. Every step is a descent of segment's
- * primary key (topic_id, partition, end_offset): the segment at an offset is the first whose end lies beyond it, and
- * running_max_timestamp never falls along the key, so a time is found by halving. */
+/* segment.c: finds segments by offset and by time, for many partitions a call. Every step is a descent of
+ * segment's primary key (topic_id, partition, end_offset): the segment at an offset is the first whose end
+ * lies beyond it, and running_max_timestamp never falls along the key, so a time is found by halving. */
 #include "compat.h"
 
-#include "access/stratnum.h"
 #include "catalog/pg_type.h"
 #include "key_scan.h"
 #include "result_rows.h"
 #include "tables.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 
 PG_FUNCTION_INFO_V1(sh_find_segments);
 PG_FUNCTION_INFO_V1(sh_list_offsets);
@@ -21,15 +19,17 @@ enum { FIND_SEGMENTS_MAX = 4096, FIND_REQUESTS_MAX = 1000000 };
 /* Kafka's special timestamps of ListOffsets. */
 enum { TIME_LATEST = -1, TIME_EARLIEST = -2, TIME_MAX = -3, TIME_EARLIEST_LOCAL = -4 };
 
-#define PARTITION_KEY { BTEqualStrategyNumber, F_INT4EQ }, { BTEqualStrategyNumber, F_INT4EQ }
-
-static const KeyScanSpec partition_by_key = { "partition", "partition_pkey", 2, { PARTITION_KEY } };
-static const KeyScanSpec lease_by_key = { "lease", "lease_pkey", 2, { PARTITION_KEY } };
-static const KeyScanSpec segment_by_partition = { "segment", "segment_pkey", 2, { PARTITION_KEY } };
-static const KeyScanSpec segment_beyond_offset = {
-    "segment", "segment_pkey", 3, { PARTITION_KEY, { BTGreaterStrategyNumber, F_INT8GT } }
+static const KeyScanSpec partition_by_key = {
+    "partition", "partition_pkey", 2, { KEY_INT4_EQUAL, KEY_INT4_EQUAL }
 };
-static const KeyScanSpec object_by_id = { "object", "object_pkey", 1, { { BTEqualStrategyNumber, F_INT8EQ } } };
+static const KeyScanSpec lease_by_key = { "lease", "lease_pkey", 2, { KEY_INT4_EQUAL, KEY_INT4_EQUAL } };
+static const KeyScanSpec segment_by_partition = {
+    "segment", "segment_pkey", 2, { KEY_INT4_EQUAL, KEY_INT4_EQUAL }
+};
+static const KeyScanSpec segment_beyond_offset = {
+    "segment", "segment_pkey", 3, { KEY_INT4_EQUAL, KEY_INT4_EQUAL, KEY_INT8_BEYOND }
+};
+static const KeyScanSpec object_by_id = { "object", "object_pkey", 1, { KEY_INT8_EQUAL } };
 
 typedef struct Segment {
     int64 base_offset;
@@ -188,7 +188,13 @@ static void check_same_count(RequestArray a, RequestArray b)
     }
 }
 
-enum { FIND_COLUMNS = 10, FIND_REQUEST = 0, FIND_SEGMENT_FIRST = 1, FIND_LOG_START = 8, FIND_HIGH_WATERMARK = 9 };
+enum {
+    FIND_COLUMNS = 10,
+    FIND_REQUEST = 0,
+    FIND_SEGMENT_FIRST = 1,
+    FIND_LOG_START = 8,
+    FIND_HIGH_WATERMARK = 9
+};
 
 /* segment is NULL when there is none to give. */
 static void find_put(Finder *finder, ResultRows *rows, int request, const Segment *segment)
@@ -263,8 +269,8 @@ Datum sh_find_segments(PG_FUNCTION_ARGS)
     return (Datum)0;
 }
 
-/* The first segment at whose end the partition has seen the timestamp. Every segment that ends at or before low has
- * not; the one at high has. */
+/* The first segment at whose end the partition has seen the timestamp. Every segment that ends at or before
+ * low has not; the one at high has. */
 static void finder_halve(Finder *finder, int64 timestamp, Segment *segment)
 {
     int64 low = finder->log_start_offset;
@@ -284,8 +290,8 @@ static void finder_halve(Finder *finder, int64 timestamp, Segment *segment)
     (void)finder_seek(finder, Max(low, high), segment);
 }
 
-/* The first segment with a record of the timestamp or a later one. Where that was the doing of a segment which is
- * deleted by now, the next that has one itself is stepped to. */
+/* The first segment with a record of the timestamp or a later one. Where that was the doing of a segment
+ * which is deleted by now, the next that has one itself is stepped to. */
 static bool finder_seek_time(Finder *finder, int64 timestamp, Segment *segment)
 {
     if (!finder->has_last || finder->last.end_offset <= finder->log_start_offset ||
@@ -301,8 +307,8 @@ static bool finder_seek_time(Finder *finder, int64 timestamp, Segment *segment)
     return found;
 }
 
-/* The segment with the largest timestamp. The running maximum says which, unless the segment that reached it is
- * deleted: then all that are left are looked at. */
+/* The segment with the largest timestamp. The running maximum says which, unless the segment that reached it
+ * is deleted: then all that are left are looked at. */
 static bool finder_seek_max_time(Finder *finder, Segment *segment)
 {
     Segment next;
@@ -323,10 +329,17 @@ static bool finder_seek_max_time(Finder *finder, Segment *segment)
     return segment->max_timestamp >= 0;
 }
 
-enum { LIST_COLUMNS = 11, LIST_OFFSET = 1, LIST_TIMESTAMP, LIST_LEADER_EPOCH, LIST_LOG_START, LIST_SEGMENT_FIRST };
+enum {
+    LIST_COLUMNS = 11,
+    LIST_OFFSET = 1,
+    LIST_TIMESTAMP,
+    LIST_LEADER_EPOCH,
+    LIST_LOG_START,
+    LIST_SEGMENT_FIRST
+};
 
-static void list_put(Finder *finder, ResultRows *rows, int request, int64 offset, int64 timestamp, int32 leader_epoch,
-                     const Segment *segment)
+static void list_put(Finder *finder, ResultRows *rows, int request, int64 offset, int64 timestamp,
+                     int32 leader_epoch, const Segment *segment)
 {
     Datum values[LIST_COLUMNS] = { Int32GetDatum(request), Int64GetDatum(offset), Int64GetDatum(timestamp),
                                    Int32GetDatum(leader_epoch), Int64GetDatum(finder->log_start_offset) };
@@ -363,8 +376,8 @@ static void list_by_time(Finder *finder, ResultRows *rows, int request, int64 ti
         list_put(finder, rows, request, -1, -1, finder_lease_epoch(finder), NULL);
         return;
     }
-    list_put(finder, rows, request, segment.base_offset, timestamp == TIME_MAX ? segment.max_timestamp : timestamp,
-             segment.leader_epoch, &segment);
+    list_put(finder, rows, request, segment.base_offset,
+             timestamp == TIME_MAX ? segment.max_timestamp : timestamp, segment.leader_epoch, &segment);
 }
 
 static void list_request(Finder *finder, ResultRows *rows, int request, int64 timestamp)

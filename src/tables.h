@@ -1,5 +1,5 @@
-/* tables.h: the numbers of the columns that C code reads and writes, as schema.sql declares them. The regression test
- * "commit" compares them with the catalog's. */
+/* tables.h: the numbers of the columns that C code reads and writes, as schema.sql declares them. The
+ * regression test "commit" compares them with the catalog's. */
 #ifndef STREAMHOUSE_TABLES_H
 #define STREAMHOUSE_TABLES_H
 
@@ -19,7 +19,8 @@ enum {
     Natts_lease = Anum_lease_epoch
 };
 
-_Static_assert((int)Anum_lease_topic_id == Anum_partition_topic_id && (int)Anum_lease_partition == Anum_partition_partition,
+_Static_assert((int)Anum_lease_topic_id == Anum_partition_topic_id &&
+                   (int)Anum_lease_partition == Anum_partition_partition,
                "one walk over partitions reads both tables");
 
 enum {

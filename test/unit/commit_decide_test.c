@@ -1,5 +1,5 @@
-/* commit_decide_test.c: what becomes of batches, without a server. The brain's own tests go through SQL; these reach the
- * edges of sequences and segments. */
+/* commit_decide_test.c: what becomes of batches, without a server. The brain's own tests go through SQL;
+ * these reach the edges of sequences and segments. */
 #include "src/commit_decide.c"
 
 #include "test/unit/test.h"
