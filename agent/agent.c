@@ -184,6 +184,7 @@ static void process_prepare(const Settings *settings)
     char threads[16];
     signal(SIGPIPE, SIG_IGN);
     process_limit_cores(settings->core_dumps);
+    process_keep_memory();
     int64_t files = process_raise_files();
     if (files < (int64_t)settings->connections_max + FILES_BESIDE_CONNECTIONS) {
         journal_with(JOURNAL_WARN, "agent", JOURNAL_FIELDS(FIELD_INT("files_max", files)),

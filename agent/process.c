@@ -2,12 +2,18 @@
 #include "agent/process.h"
 
 #include <dirent.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "agent/clock.h"
 #include "agent/metrics.h"
+
+enum {
+    MEMORY_MAPPED_MIN = 32 * 1024 * 1024, /* allocations of this size on are mapped and unmapped singly */
+    MEMORY_KEPT_MAX = 64 * 1024 * 1024    /* free memory at the heap's end beyond this goes back */
+};
 
 static double cpu_seconds(void *context)
 {
@@ -88,6 +94,12 @@ int64_t process_raise_files(void)
     setrlimit(RLIMIT_NOFILE, &limit);
     getrlimit(RLIMIT_NOFILE, &limit);
     return (int64_t)limit.rlim_cur;
+}
+
+void process_keep_memory(void)
+{
+    mallopt(M_MMAP_THRESHOLD, MEMORY_MAPPED_MIN);
+    mallopt(M_TRIM_THRESHOLD, MEMORY_KEPT_MAX);
 }
 
 void process_limit_cores(bool wanted)

@@ -10,11 +10,15 @@ typedef struct Block {
     void (*released)(struct Block *block, void *context); /* called just before the bytes are freed; may be NULL */
     void *context;
     size_t size;
+    void *memory; /* what is freed: the block itself, or where its alignment begins */
     uint8_t bytes[];
 } Block;
 
 /* One reference, bytes not initialised; NULL when memory is short. */
 Block *block_new(size_t size);
+enum { BLOCK_ALIGNMENT = 4096 };
+/* The same with bytes at a multiple of BLOCK_ALIGNMENT and room up to the next one, as direct reads need. Cannot be resized. */
+Block *block_new_aligned(size_t size);
 /* Gives a block with a single reference another size, perhaps at another address; NULL when memory is short, and then the
  * block is as it was. */
 Block *block_resize(Block *block, size_t size);

@@ -133,6 +133,7 @@ static void entry_loaded(void *argument, const Status *status, Block *block)
     CacheEntry *entry = argument;
     Cache *cache = entry->cache;
     CacheWaiter *waiters = entry->waiters;
+    Status missing = status_error(STATUS_UNAVAILABLE, "a read ended without bytes");
     entry->waiters = NULL;
     cache->loading_bytes -= cache->options.block_bytes;
     metric_set(METRIC_CACHE_COLD_BYTES, (double)cache->loading_bytes);
@@ -152,7 +153,8 @@ static void entry_loaded(void *argument, const Status *status, Block *block)
         }
         metric_set(METRIC_CACHE_BYTES, (double)cache->ready_bytes);
     }
-    waiters_tell(waiters, status);
+    /* Were they told that it is there, they would ask for it again and again. */
+    waiters_tell(waiters, !block && status_is_ok(status) ? &missing : status);
     cache_pump(cache);
 }
 

@@ -382,6 +382,21 @@ static Status key_open(const Folder *folder, const char *key, int *fd, uint64_t 
     return status_ok();
 }
 
+/* Past the page cache: a large object was written past it too, and filling it costs more than reading. False when this
+ * range, file system or block does not allow it. */
+static bool block_fill_direct(int root, const char *key, uint64_t start, Block *block)
+{
+    size_t rounded = (block->size + FOLDER_ALIGNMENT - 1) / FOLDER_ALIGNMENT * FOLDER_ALIGNMENT;
+    bool aligned = start % FOLDER_ALIGNMENT == 0 && (uintptr_t)block->bytes % FOLDER_ALIGNMENT == 0;
+    int fd = aligned ? openat(root, key, O_RDONLY | O_DIRECT | O_CLOEXEC | O_NOFOLLOW) : -1;
+    if (fd < 0) {
+        return false;
+    }
+    ssize_t got = pread(fd, block->bytes, rounded, (off_t)start);
+    close(fd);
+    return got >= 0 && (size_t)got >= block->size;
+}
+
 /* Reads until the block is full or the file ends. */
 static Status block_fill(int fd, uint64_t start, Block *block, const char *key)
 {
@@ -414,11 +429,14 @@ Status folder_get(const Folder *folder, const char *key, uint64_t start, uint64_
                               *object_bytes, start);
     } else if (size > STORE_GET_MAX) {
         status = status_error(STATUS_LIMIT, "%s is too large to be read at once", key);
-    } else if (!*block && !(*block = block_new(size))) {
+    } else if (!*block && !(*block = block_new_aligned(size))) {
         status = status_error(STATUS_INTERNAL, "no memory to read %" PRIu64 " bytes of %s", size, key);
     } else {
         (*block)->size = size;
-        status = block_fill(fd, start, *block, key);
+        bool large = *object_bytes >= FOLDER_DIRECT_MIN && size >= FOLDER_DIRECT_READ_MIN;
+        if (!large || !block_fill_direct(folder->root, key, start, *block)) {
+            status = block_fill(fd, start, *block, key);
+        }
     }
     close(fd);
     return status;

@@ -179,7 +179,7 @@ static void folder_start(StoreCall *call)
     if (call->operation == STORE_GET && call->length > 0) {
         /* Here and not by the worker: what one thread allocates and another frees, glibc returns to the
          * system and maps again each time, which costs more than the reading. */
-        call->result.block = block_new(call->length);
+        call->result.block = block_new_aligned(call->length);
     }
     call->driving = work;
     uv_queue_work(call->store->loop, &work->work, work_run, work_done);

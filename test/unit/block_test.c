@@ -37,3 +37,17 @@ TEST(block_of_an_impossible_size_is_refused)
     CHECK(block_new(SIZE_MAX) == NULL);
     CHECK(block_new(SIZE_MAX - 8) == NULL);
 }
+
+TEST(an_aligned_block_has_its_bytes_at_the_alignment_and_room_up_to_the_next)
+{
+    for (size_t size = 0; size < 3 * BLOCK_ALIGNMENT; size += 1000) {
+        Block *block = block_new_aligned(size);
+        size_t rounded = (size + BLOCK_ALIGNMENT - 1) / BLOCK_ALIGNMENT * BLOCK_ALIGNMENT;
+        CHECK(block != NULL);
+        CHECK_INT((uintptr_t)block->bytes % BLOCK_ALIGNMENT, 0);
+        CHECK_INT(block->size, size);
+        memset(block->bytes, 0xa5, rounded);
+        block_release(block_hold(block));
+        block_release(block);
+    }
+}
