@@ -109,13 +109,13 @@ SETTING(delete_parallel, COUNT, "auto", 1, 1024, "", AUTOMATIC,
         "Objects that are deleted at a time. auto: 1 in a folder, 4 on S3.")
 SETTING(store_queue_max, COUNT, "1024", 1, 1000000, "", 0,
         "Reads, writes and deletions that may each wait for their turn.")
-SETTING(intent_pool, COUNT, "32", 1, 10000, "", RELOADABLE,
-        "Object keys registered ahead of their use.")
+SETTING(intent_pool, COUNT, "32", 1, 32, "", RELOADABLE,
+        "When fewer object keys than this are registered ahead of their use, 32 more are.")
 SETTING(intent_ttl_ms, DURATION, "1h", 60000, 86400000, "", RELOADABLE,
         "How long a registered key may be committed; afterwards its object is deleted. More than ten times put_timeout_ms.")
 SETTING(reap_interval_ms, DURATION, "60s", 100, 86400000, "", RELOADABLE,
         "How often objects that nothing refers to are looked for.")
-SETTING(reap_objects_max, COUNT, "1000", 1, 100000, "", RELOADABLE,
+SETTING(reap_objects_max, COUNT, "1000", 1, 10000, "", RELOADABLE,
         "Objects deleted in one such round.")
 
 SECTION("Write path")

@@ -7,6 +7,7 @@
 #include "agent/brain/brain.h"
 #include "agent/catalog/catalog.h"
 #include "agent/clock.h"
+#include "agent/http/server.h"
 #include "agent/journal.h"
 #include "agent/kafka/error.h"
 #include "agent/kafka/server.h"
@@ -107,7 +108,7 @@ static void lease_beat(uv_timer_t *timer)
     brain_put_text(&parameters, slice_of_text(settings->advertised_host));
     brain_put_int4(&parameters, lease_advertised_port(lease->agent));
     brain_put_text(&parameters, slice_of_text(settings->http_host));
-    brain_put_int4(&parameters, settings->http_port);
+    brain_put_int4(&parameters, http_server_port(lease->agent->http));
     brain_put_text(&parameters, slice_of_text(settings->zone));
     brain_put_text(&parameters, slice_of_text(STREAMHOUSE_VERSION));
     brain_put_int4(&parameters, (int32_t)settings->lease_ttl_ms);
