@@ -328,3 +328,18 @@ TEST(a_deleted_topics_batches_fail_but_those_the_brain_has_wait_for_its_answer)
     CHECK(log_is_idle(world->log));
     world_free(world);
 }
+
+TEST(a_commit_that_ended_without_an_answer_wakes_the_log)
+{
+    static const CommitOutcome outcomes[] = { COMMIT_UNKNOWN, COMMIT_FAILED };
+    for (int i = 0; i < 2; i++) {
+        Answer answer;
+        World *world = world_committing(&answer, 1000);
+        int woken = world->woken;
+        world_end_commit(world, 0, outcomes[i], NULL, 0);
+        CHECK(world->woken > woken);
+        world_tick(world);
+        CHECK_INT(world->due_ms, LOG_LOCKED_RETRY_MIN_MS);
+        world_free(world);
+    }
+}

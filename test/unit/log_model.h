@@ -106,7 +106,20 @@ typedef struct ModelFaults {
     int reserve_fails;
 } ModelFaults;
 
+/* How often what the simulation is about happened at all. */
+typedef struct ModelSeen {
+    long duplicates;
+    long fenced;
+    long out_of_order;
+    long locked;
+    long lost;
+    long late; /* committed after the answer was lost */
+    long expired;
+    long put_failures;
+} ModelSeen;
+
 typedef struct Model {
+    ModelSeen seen;
     Random random;
     int64_t now_ms;
     bool calm; /* no faults any more */
@@ -225,14 +238,17 @@ static inline CommitAnswer model_decide(Model *model, const CommitRow *row)
     ModelRing *ring = &partition->rings[row->producer_id - 1];
     CommitAnswer refused = { row->batch, COMMIT_REFUSED, KAFKA_ERROR_NOT_LEADER_OR_FOLLOWER, -1, 0, 0 };
     if (row->lease_epoch != partition->epoch) {
+        model->seen.fenced++;
         return refused;
     }
     for (int i = 0; i < ring->count; i++) {
         if (ring->batches[i].sequence == row->first_sequence) {
+            model->seen.duplicates++;
             return (CommitAnswer){ row->batch, COMMIT_DUPLICATE, KAFKA_ERROR_NONE, ring->batches[i].base_offset, 0, 0 };
         }
     }
     if (ring->count > 0 && ring->batches[0].sequence + ring->batches[0].count != row->first_sequence) {
+        model->seen.out_of_order++;
         refused.error = KAFKA_ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER;
         return refused;
     }
@@ -254,6 +270,7 @@ static inline void model_carry_out(Model *model, ModelCall *call)
 {
     ModelObject *object = &model->objects[call->object_id];
     call->carried_out_at_ms = MODEL_NEVER;
+    model->seen.late += call->answered_at_ms == MODEL_NEVER;
     object->expired = object->expired || (object->answer_count == 0 && model_happens(model, model->faults.object_expires));
     call->outcome = object->expired ? COMMIT_EXPIRED : COMMIT_ANSWERED;
     for (size_t i = 0; i < call->row_count && !object->expired; i++) {
@@ -274,6 +291,7 @@ static inline void model_carry_out(Model *model, ModelCall *call)
         }
         call->answers[i] = *known;
         call->answers[i].batch = row->batch;
+        model->seen.locked += known->status == COMMIT_LOCKED;
     }
 }
 
@@ -282,6 +300,10 @@ static inline void model_answer(Model *model, ModelCall call)
     Status status = call.failed ? status_error(STATUS_UNAVAILABLE, "simulated") : status_ok();
     if (call.kind == CALL_RESERVE) {
         Intent intents[64];
+        if (model->next_object_id + call.count > MODEL_OBJECTS_MAX) {
+            model_wrong(model, "more keys were reserved than could ever be needed");
+            call.count = 0;
+        }
         for (int i = 0; i < call.count; i++) {
             intents[i].object_id = model->next_object_id++;
             snprintf(intents[i].key, sizeof(intents[i].key), "o/%lld", (long long)intents[i].object_id);
@@ -289,8 +311,11 @@ static inline void model_answer(Model *model, ModelCall call)
         call.reserved(call.argument, intents, (size_t)call.count);
     } else if (call.kind == CALL_PUT) {
         model->objects[call.object_id].stored = !call.failed;
+        model->seen.put_failures += call.failed;
         call.put(call.argument, &status);
     } else {
+        model->seen.lost += call.lost;
+        model->seen.expired += !call.lost && !call.failed && call.outcome == COMMIT_EXPIRED;
         CommitOutcome outcome = call.failed ? COMMIT_FAILED : call.lost ? COMMIT_UNKNOWN : call.outcome;
         call.committed(call.argument, outcome, outcome == COMMIT_ANSWERED ? call.answers : NULL,
                        outcome == COMMIT_ANSWERED ? call.row_count : 0);
