@@ -96,10 +96,13 @@ void fetch_cancel(FetchTask *task)
     fetch_task_release(task);
 }
 
-static void task_loaded(void *argument, const Status *status)
+static void task_loaded(void *argument, const Status *status, Block *block)
 {
     FetchTask *task = argument;
     task->pending--;
+    if (!task->finished && block) {
+        (void)collection_hold(&task->records, block); /* until the next try, that it may find it */
+    }
     if (!task->finished && !status_is_ok(status)) {
         journal_seldom(JOURNAL_WARN, "fetch", "records could not be read: %s", status->message);
         task->load_error = KAFKA_ERROR_KAFKA_STORAGE_ERROR;
@@ -237,10 +240,22 @@ static void task_timed_out(uv_timer_t *timer)
     fetch_task_schedule(timer->data);
 }
 
-/* Waits for partitions to move, or for the time to be up. */
-static void task_wait(FetchTask *task)
+/* The loop's clock runs a moment behind ours, so a timer may fire before the deadline: then it is set again. */
+static void task_set_timer(FetchTask *task)
+{
+    if (task->timer && !uv_is_active((uv_handle_t *)task->timer)) {
+        int64_t left_ms = task->deadline_ms - time_ms();
+        uv_timer_start(task->timer, task_timed_out, left_ms > 0 ? (uint64_t)left_ms : 1, 0);
+    }
+}
+
+/* Waits for partitions to move, or for the time to be up. When it is, only reads under way are waited for. */
+static void task_wait(FetchTask *task, bool late)
 {
     if (task->timer) {
+        if (!late) {
+            task_set_timer(task);
+        }
         return;
     }
     task->timer = malloc(sizeof(uv_timer_t));
@@ -248,8 +263,7 @@ static void task_wait(FetchTask *task)
     if (task->timer) {
         uv_timer_init(task->fetcher->agent->loop, task->timer);
         task->timer->data = task;
-        int64_t left_ms = task->deadline_ms - time_ms();
-        uv_timer_start(task->timer, task_timed_out, left_ms > 0 ? (uint64_t)left_ms : 0, 0);
+        task_set_timer(task);
     }
     for (int32_t i = 0; task->waits && i < task->request.count; i++) {
         Partition *partition = task->request.items[i].partition;
@@ -296,7 +310,7 @@ void fetch_task_try(FetchTask *task)
     if (!waits_for_more && (found.error || late || found.bytes >= task->request.bytes_min)) {
         task_answer(task);
     } else {
-        task_wait(task);
+        task_wait(task, late);
     }
 }
 
