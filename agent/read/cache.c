@@ -118,13 +118,25 @@ Block *cache_find(Cache *cache, int64_t object_id, uint64_t number)
     return entry->block;
 }
 
-static void waiters_tell(CacheWaiter *waiters, const Status *status)
+static void waiters_tell(CacheWaiter *waiters, const Status *status, Block *block)
 {
     while (waiters) {
         CacheWaiter *waiter = waiters;
         waiters = waiter->next;
-        waiter->ready(waiter->argument, status);
+        waiter->ready(waiter->argument, status, block);
         free(waiter);
+    }
+}
+
+static void cache_evict(Cache *cache, const CacheEntry *newest)
+{
+    CacheEntry *entry = cache->ready;
+    while (entry != newest && cache->ready_bytes > cache->options.bytes_max) {
+        CacheEntry *next = entry->next;
+        if (entry->block->references == 1) {
+            entry_remove(cache, entry);
+        }
+        entry = next;
     }
 }
 
@@ -148,13 +160,11 @@ static void entry_loaded(void *argument, const Status *status, Block *block)
         DL_APPEND(cache->ready, entry);
         cache->ready_bytes += block->size;
         metric_add(METRIC_CACHE_READ_BYTES, block->size);
-        while (cache->ready_bytes > cache->options.bytes_max && cache->ready != entry) {
-            entry_remove(cache, cache->ready);
-        }
+        cache_evict(cache, entry);
         metric_set(METRIC_CACHE_BYTES, (double)cache->ready_bytes);
     }
     /* Were they told that it is there, they would ask for it again and again. */
-    waiters_tell(waiters, !block && status_is_ok(status) ? &missing : status);
+    waiters_tell(waiters, !block && status_is_ok(status) ? &missing : status, block);
     cache_pump(cache);
 }
 

@@ -1,5 +1,5 @@
-/* cache.h: pieces of objects in memory: blocks of one size, aligned in the object, least recently used out first. Readers
- * of different partitions share them. What is being read from the store is bounded apart, so that a backfill queues here
+/* cache.h: pieces of objects in memory: blocks of one size, aligned in the object, least recently used out first, but none
+ * that somebody holds: that would free nothing. Readers of different partitions share them. What is being read from the store is bounded apart, so that a backfill queues here
  * and delays neither producers nor readers of the tail. */
 #ifndef STREAMHOUSE_CACHE_H
 #define STREAMHOUSE_CACHE_H
@@ -32,8 +32,9 @@ typedef struct CacheObject {
     const char *key;
 } CacheObject;
 
-/* Called once, from the loop, when the wanted block is there or cannot be had. */
-typedef void (*CacheReady)(void *argument, const Status *status);
+/* Called once, from the loop, when the wanted block is there or cannot be had (then it is NULL). Who goes on only later
+ * holds it until then. */
+typedef void (*CacheReady)(void *argument, const Status *status, Block *block);
 
 Cache *cache_new(const CacheOptions *options, const CacheBackend *backend);
 /* Only when no read is under way. */

@@ -56,7 +56,7 @@ static bool view_add(SegmentView *view, int32_t position, size_t size, Collectio
     while (size > 0) {
         Block *block;
         Slice piece = view_at(view, position, size, &block);
-        if (slice_is_null(piece) || !collection_add_block(out, block) || !collection_add_slice(out, piece)) {
+        if (slice_is_null(piece) || !collection_hold(out, block) || !collection_add_slice(out, piece)) {
             return false;
         }
         size -= piece.size;
@@ -111,10 +111,18 @@ static bool view_take(SegmentView *view, int32_t position, const uint8_t *header
     return true;
 }
 
-static CollectStop collect_missing(const SegmentView *view, CollectResult *result)
+/* Something of the batch at the position is missing: holds what comes before it. */
+static CollectStop collect_missing(const SegmentView *view, int32_t position, CollectResult *result, Collection *out)
 {
     if (view->cut_short) {
         return COLLECT_CORRUPT;
+    }
+    uint64_t start = (uint64_t)view->ref->byte_start + (uint64_t)position;
+    for (uint64_t number = start / view->block_bytes; number < view->missing; number++) {
+        Block *block = cache_find(view->cache, view->ref->object_id, number);
+        if (block) {
+            (void)collection_hold(out, block);
+        }
     }
     uint64_t end = (uint64_t)view->ref->byte_start + (uint64_t)view->ref->byte_length;
     result->object = (CacheObject){ view->ref->object_id, view->ref->key };
@@ -145,7 +153,7 @@ static CollectStop collect_segment(const Collector *collector, const CollectRequ
         Cut cut;
         int there = view_cut(&view, position, header, &cut);
         if (there <= 0) {
-            return there == 0 ? collect_missing(&view, result) : COLLECT_CORRUPT;
+            return there == 0 ? collect_missing(&view, position, result, out) : COLLECT_CORRUPT;
         }
         if (cut.offset_count > ref->end_offset - base_offset) {
             return COLLECT_CORRUPT;
@@ -156,7 +164,7 @@ static CollectStop collect_segment(const Collector *collector, const CollectRequ
                 return COLLECT_FULL;
             }
             if (!view_take(&view, position, header, &cut, base_offset, out)) {
-                return out->failed ? COLLECT_FULL : collect_missing(&view, result);
+                return out->failed ? COLLECT_FULL : collect_missing(&view, position, result, out);
             }
             result->bytes += cut.size;
             result->next_offset = end_offset;
@@ -180,7 +188,7 @@ static CollectStop collect_tail(const CollectRequest *request, int64_t place, Co
         if (!collect_fits(request, result, batch->size)) {
             return COLLECT_FULL;
         }
-        if (!collection_add_block(out, batch->block) ||
+        if (!collection_hold(out, batch->block) ||
             !collection_add_slice(out, slice_of(batch->bytes, (size_t)batch->size))) {
             return COLLECT_FULL;
         }

@@ -25,6 +25,8 @@ void collection_init(Collection *collection);
 /* Lets go of the blocks, keeps the memory. */
 void collection_reset(Collection *collection);
 void collection_free(Collection *collection);
+/* Keeps a block alive until the collection is reset. False when memory is short. */
+bool collection_hold(Collection *collection, Block *block);
 
 typedef enum CollectStop {
     COLLECT_FULL,   /* the byte limit was reached */
@@ -58,7 +60,8 @@ typedef struct Collector {
     Cache *cache;
 } Collector;
 
-/* Appends to the collection. */
+/* Appends to the collection. On COLLECT_LOAD it also holds what is there of the next batch: were it evicted while the rest
+ * is read, a batch larger than the cache would never be whole. */
 CollectResult collect(const Collector *collector, const CollectRequest *request, Collection *out);
 
 #endif

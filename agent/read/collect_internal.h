@@ -6,7 +6,6 @@
 
 /* Each is false or NULL, and sets collection->failed, when memory is short. */
 bool collection_add_slice(Collection *collection, Slice slice);
-bool collection_add_block(Collection *collection, Block *block); /* holds it */
 uint8_t *collection_room(Collection *collection, size_t size);   /* uninitialised bytes that live as long as the blocks */
 
 #endif

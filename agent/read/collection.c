@@ -59,7 +59,7 @@ bool collection_add_slice(Collection *collection, Slice slice)
     return true;
 }
 
-bool collection_add_block(Collection *collection, Block *block)
+bool collection_hold(Collection *collection, Block *block)
 {
     if (collection->block_count > 0 && collection->blocks[collection->block_count - 1] == block) {
         return true;
@@ -78,7 +78,7 @@ uint8_t *collection_room(Collection *collection, size_t size)
 {
     if (!collection->scratch || collection->scratch->size - collection->scratch_used < size) {
         Block *scratch = block_new(size > SCRATCH_BYTES ? size : SCRATCH_BYTES);
-        if (!scratch || !collection_add_block(collection, scratch)) {
+        if (!scratch || !collection_hold(collection, scratch)) {
             block_release(scratch);
             collection->failed = true;
             return NULL;

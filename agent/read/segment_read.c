@@ -39,8 +39,9 @@ static Status reading_patch(SegmentReading *reading)
     return status_ok();
 }
 
-static void reading_go_on(void *argument, const Status *status)
+static void reading_go_on(void *argument, const Status *status, Block *loaded)
 {
+    (void)loaded; /* found below */
     SegmentReading *reading = argument;
     Cache *cache = reading->fetcher->cache;
     size_t length = (size_t)reading->ref.byte_length;
@@ -91,5 +92,5 @@ void fetcher_read_segment(Fetcher *fetcher, const SegmentRef *ref, SegmentRead d
     reading->ref.key = key;
     fetcher->tasks++;
     Status status = status_ok();
-    reading_go_on(reading, &status);
+    reading_go_on(reading, &status, NULL);
 }
