@@ -140,7 +140,7 @@ class StreamHouse:
 
     def __init__(self, folder):
         self.folder = Path(folder)
-        self.agent_binary = ROOT / "build/release/streamhouse-agent"
+        self.agent_binary = Path(os.environ.get("AGENT_BINARY", ROOT / "build/release/streamhouse-agent"))
         self.home = None
         self.process = None
         self.brokers = None
