@@ -1,4 +1,5 @@
-/* cache_test.c: blocks of objects in memory: read once for all who wait, bounded while being read and when kept. */
+/* cache_test.c: blocks of objects in memory: read once for all who wait, bounded while being read and when
+ * kept. */
 #include "agent/read/cache.h"
 
 #include <stdlib.h>
@@ -32,7 +33,8 @@ typedef struct Waiter {
 static const CacheObject object_one = { 1, "o/1" };
 static const CacheObject object_two = { 2, "o/2" };
 
-static bool shelf_get(void *context, const char *key, uint64_t start, uint64_t length, CacheGot done, void *argument)
+static bool shelf_get(void *context, const char *key, uint64_t start, uint64_t length, CacheGot done,
+                      void *argument)
 {
     Shelf *shelf = context;
     if (shelf->busy || shelf->count == GETS_MAX) {
@@ -297,7 +299,8 @@ static void chain_ready(void *argument, const Status *status, Block *block)
     Chain *chain = argument;
     (void)status;
     (void)block;
-    if (++chain->number < 4 && !cache_want(chain->shelf->cache, &object_one, chain->number, chain_ready, chain)) {
+    if (++chain->number < 4 &&
+        !cache_want(chain->shelf->cache, &object_one, chain->number, chain_ready, chain)) {
         abort();
     }
 }

@@ -1,5 +1,5 @@
-/* collect_test.c: record batches gathered from tail and cached blocks: cut right over every block border, patched, within
- * limits; and what is missing or wrong is named. */
+/* collect_test.c: record batches gathered from tail and cached blocks: cut right over every block border,
+ * patched, within limits; and what is missing or wrong is named. */
 #include "agent/read/collect.h"
 
 #include <stdlib.h>
@@ -38,7 +38,8 @@ typedef struct Shop {
     int64_t next_offset;
 } Shop;
 
-static bool shop_get(void *context, const char *key, uint64_t start, uint64_t length, CacheGot done, void *argument)
+static bool shop_get(void *context, const char *key, uint64_t start, uint64_t length, CacheGot done,
+                     void *argument)
 {
     Shop *shop = context;
     (void)key;
@@ -95,7 +96,10 @@ static void shop_note(Shop *shop, const RawBatch *batch)
 static SegmentRef shop_write(Shop *shop, const RawBatch *batches, int count)
 {
     static char key[] = "o/7";
-    SegmentRef ref = { .base_offset = shop->next_offset, .object_id = 7, .key = key, .byte_start = (int32_t)shop->size,
+    SegmentRef ref = { .base_offset = shop->next_offset,
+                       .object_id = 7,
+                       .key = key,
+                       .byte_start = (int32_t)shop->size,
                        .leader_epoch = LEADER_EPOCH };
     for (int i = 0; i < count; i++) {
         raw_batch_write(shop->bytes + shop->size, &batches[i]);
@@ -182,15 +186,19 @@ static bool shop_matches(const Shop *shop, int64_t offset, const CollectResult *
         next++;
     }
     while (batch_next(&batches)) {
-        matches = matches && next < shop->batch_count && batches.header.base_offset == shop->batches[next].base_offset &&
-                  batches.header.leader_epoch == LEADER_EPOCH && batches.bytes.size == shop->batches[next].size &&
-                  batches.header.base_offset + batch_offset_count(&batches.header) == shop->batches[next].end_offset;
+        matches = matches && next < shop->batch_count &&
+                  batches.header.base_offset == shop->batches[next].base_offset &&
+                  batches.header.leader_epoch == LEADER_EPOCH &&
+                  batches.bytes.size == shop->batches[next].size &&
+                  batches.header.base_offset + batch_offset_count(&batches.header) ==
+                      shop->batches[next].end_offset;
         for (size_t i = BATCH_HEADER_SIZE; matches && i < batches.bytes.size; i++) {
             matches = batches.bytes.data[i] == batches.bytes.data[BATCH_HEADER_SIZE];
         }
         next++;
     }
-    matches = matches && batches.error.code == BATCH_OK && result->next_offset == shop->batches[next - 1].end_offset;
+    matches = matches && batches.error.code == BATCH_OK &&
+              result->next_offset == shop->batches[next - 1].end_offset;
     free(flat);
     return matches;
 }
@@ -221,10 +229,13 @@ TEST(batches_are_whole_and_patched_over_every_block_border)
 TEST(reading_may_begin_at_any_offset_and_gives_the_batch_that_holds_it)
 {
     Shop *shop = shop_new(128, 1 << 20);
-    static const RawBatch batches[] = { { .records = 5, .size = 90 }, { .records = 1, .size = 200 },
-                                        { .records = 7, .size = 61 }, { .records = 2, .size = 5000 } };
+    static const RawBatch batches[] = { { .records = 5, .size = 90 },
+                                        { .records = 1, .size = 200 },
+                                        { .records = 7, .size = 61 },
+                                        { .records = 2, .size = 5000 } };
     shop_fill(shop, batches, 4);
-    for (int64_t offset = shop->next_offset - 1; offset >= 1000; offset--) { /* backwards: hints do not help */
+    for (int64_t offset = shop->next_offset - 1; offset >= 1000;
+         offset--) { /* backwards: hints do not help */
         CollectResult result = shop_read(shop, offset, 1, true);
         CHECK(result.bytes > 0);
         CHECK(shop_matches(shop, offset, &result));
@@ -404,8 +415,12 @@ static Shop *shop_damaged(size_t field, const uint8_t *value, size_t size)
 
 TEST(lengths_that_cannot_be_are_corrupt_and_never_followed)
 {
-    static const uint8_t lengths[][4] = { { 0, 0, 0, 0 },          { 0, 0, 0, 48 },        { 0xff, 0xff, 0xff, 0xff },
-                                          { 0x80, 0, 0, 0 },       { 0x7f, 0xff, 0xff, 0xff }, { 0, 0, 1, 33 },
+    static const uint8_t lengths[][4] = { { 0, 0, 0, 0 },
+                                          { 0, 0, 0, 48 },
+                                          { 0xff, 0xff, 0xff, 0xff },
+                                          { 0x80, 0, 0, 0 },
+                                          { 0x7f, 0xff, 0xff, 0xff },
+                                          { 0, 0, 1, 33 },
                                           { 0x7f, 0xff, 0xff, 0xf4 } };
     for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
         Shop *shop = shop_damaged(8, lengths[i], 4);
@@ -427,7 +442,9 @@ TEST(another_magic_is_corrupt)
 
 TEST(batches_with_more_or_fewer_offsets_than_the_brain_knows_are_corrupt)
 {
-    static const uint8_t deltas[][4] = { { 0, 0, 0, 9 }, { 0x7f, 0xff, 0xff, 0xff }, { 0xff, 0xff, 0xff, 0xff } };
+    static const uint8_t deltas[][4] = { { 0, 0, 0, 9 },
+                                         { 0x7f, 0xff, 0xff, 0xff },
+                                         { 0xff, 0xff, 0xff, 0xff } };
     for (size_t i = 0; i < sizeof(deltas) / sizeof(deltas[0]); i++) {
         Shop *shop = shop_damaged(23, deltas[i], 4);
         CHECK_INT(shop_read(shop, 1001, 10000, true).stop, COLLECT_CORRUPT);

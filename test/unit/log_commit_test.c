@@ -19,7 +19,8 @@ TEST(a_commit_says_what_the_brain_needs_to_know_of_each_batch)
     World *world = world_ready(&world_options);
     Answer answers[2];
     world_partition(world, 3)->epoch = 9;
-    world_append(world, 3, &(RawBatch){ .producer_id = 77, .epoch = 2, .sequence = 40, .records = 5, .size = 200 },
+    world_append(world, 3,
+                 &(RawBatch){ .producer_id = 77, .epoch = 2, .sequence = 40, .records = 5, .size = 200 },
                  1000, &answers[0]);
     world_append(world, 1, &plain, 1000, &answers[1]);
     log_flush(world->log);

@@ -1,5 +1,5 @@
-/* log_fixture.h: a Log among fakes: time stands still unless a test moves it, and what the log asks of store and brain
- * waits in lists until the test answers it, in whatever order it likes. */
+/* log_fixture.h: a Log among fakes: time stands still unless a test moves it, and what the log asks of store
+ * and brain waits in lists until the test answers it, in whatever order it likes. */
 #ifndef STREAMHOUSE_LOG_FIXTURE_H
 #define STREAMHOUSE_LOG_FIXTURE_H
 
@@ -74,8 +74,8 @@ static inline void world_reserve(void *context, int count, IntentsReserved done,
     world->reserves[world->reserve_count++] = (PendingReserve){ count, done, argument };
 }
 
-static inline bool world_put(void *context, const char *key, const Slice *slices, size_t count, int deadline_ms,
-                             PutFinished done, void *argument)
+static inline bool world_put(void *context, const char *key, const Slice *slices, size_t count,
+                             int deadline_ms, PutFinished done, void *argument)
 {
     World *world = context;
     if (world->store_busy) {
@@ -101,7 +101,8 @@ static inline void world_commit(void *context, int64_t object_id, int64_t object
         world_full();
     }
     PendingCommit *commit = &world->commits[world->commit_count++];
-    *commit = (PendingCommit){ object_id, object_bytes, malloc(count * sizeof(CommitRow)), count, done, argument };
+    *commit =
+        (PendingCommit){ object_id, object_bytes, malloc(count * sizeof(CommitRow)), count, done, argument };
     memcpy(commit->rows, rows, count * sizeof(CommitRow));
 }
 
@@ -218,15 +219,16 @@ static inline PendingCommit world_take_commit(World *world, size_t index)
     return commit;
 }
 
-static inline void world_end_commit(World *world, size_t index, CommitOutcome outcome, const CommitAnswer *answers,
-                                    size_t count)
+static inline void world_end_commit(World *world, size_t index, CommitOutcome outcome,
+                                    const CommitAnswer *answers, size_t count)
 {
     PendingCommit commit = world_take_commit(world, index);
     commit.done(commit.argument, outcome, answers, count);
     free(commit.rows);
 }
 
-/* Ends a commit: all its rows get the same status; committed ones get consecutive offsets from base_offset on. */
+/* Ends a commit: all its rows get the same status; committed ones get consecutive offsets from base_offset
+ * on. */
 static inline void world_answer_commit(World *world, size_t index, CommitStatus status, KafkaError error,
                                        int64_t base_offset)
 {
@@ -275,8 +277,8 @@ static inline void world_append(World *world, int32_t partition, const RawBatch 
 }
 
 /* The same, sealed at once in an object of its own. */
-static inline void world_append_alone(World *world, int32_t partition, const RawBatch *batch, int64_t timeout_ms,
-                                      Answer *answer)
+static inline void world_append_alone(World *world, int32_t partition, const RawBatch *batch,
+                                      int64_t timeout_ms, Answer *answer)
 {
     world_append(world, partition, batch, timeout_ms, answer);
     log_flush(world->log);

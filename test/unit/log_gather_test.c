@@ -1,4 +1,5 @@
-/* log_gather_test.c: when the log seals an object, by bytes, by age, by idleness, by hand; and what it keeps in memory. */
+/* log_gather_test.c: when the log seals an object, by bytes, by age, by idleness, by hand; and what it keeps
+ * in memory. */
 #include "test/unit/log_fixture.h"
 #include "test/unit/test.h"
 

@@ -1,6 +1,6 @@
-/* log_model.h: a store and a brain for simulations. The store is slow and fails; the brain keeps what it must (offsets,
- * the last five batches of a producer, epochs, answers already given), is locked now and then, and loses answers: after
- * having committed, without having committed, or committing only later. */
+/* log_model.h: a store and a brain for simulations. The store is slow and fails; the brain keeps what it must
+ * (offsets, the last five batches of a producer, epochs, answers already given), is locked now and then, and
+ * loses answers: after having committed, without having committed, or committing only later. */
 #ifndef STREAMHOUSE_LOG_MODEL_H
 #define STREAMHOUSE_LOG_MODEL_H
 
@@ -63,7 +63,7 @@ typedef struct ModelPartition {
 } ModelPartition;
 
 typedef struct ModelObject {
-    bool put;    /* its key was used */
+    bool put; /* its key was used */
     bool stored;
     bool expired;
     uint8_t *bytes;
@@ -165,8 +165,8 @@ static inline void model_reserve(void *context, int count, IntentsReserved done,
     call->reserved = done;
 }
 
-static inline bool model_put(void *context, const char *key, const Slice *slices, size_t count, int deadline_ms,
-                             PutFinished done, void *argument)
+static inline bool model_put(void *context, const char *key, const Slice *slices, size_t count,
+                             int deadline_ms, PutFinished done, void *argument)
 {
     Model *model = context;
     if (model_happens(model, model->faults.store_busy)) {
@@ -175,7 +175,8 @@ static inline bool model_put(void *context, const char *key, const Slice *slices
     ModelCall *call = model_call(model, CALL_PUT, model->faults.put_ms_max, argument);
     call->put = done;
     call->object_id = strtoll(key + 2, NULL, 10);
-    call->failed = model_happens(model, model->faults.put_fails) || call->answered_at_ms > model->now_ms + deadline_ms;
+    call->failed =
+        model_happens(model, model->faults.put_fails) || call->answered_at_ms > model->now_ms + deadline_ms;
     if (call->answered_at_ms > model->now_ms + deadline_ms) {
         call->answered_at_ms = model->now_ms + deadline_ms;
     }
@@ -207,7 +208,8 @@ static inline void model_commit(void *context, int64_t object_id, int64_t object
     if (!model->objects[object_id].stored || (size_t)object_bytes != model->objects[object_id].size) {
         model_wrong(model, "a commit of an object that is not in the store");
     }
-    call->carried_out_at_ms = model->now_ms + random_below(&model->random, (int)(call->answered_at_ms - model->now_ms));
+    call->carried_out_at_ms =
+        model->now_ms + random_below(&model->random, (int)(call->answered_at_ms - model->now_ms));
     if (model_happens(model, model->faults.commit_fails)) {
         call->failed = true;
         call->carried_out_at_ms = MODEL_NEVER;
@@ -222,7 +224,9 @@ static inline void model_commit(void *context, int64_t object_id, int64_t object
 
 static inline CommitAnswer model_accept(ModelPartition *partition, ModelRing *ring, const CommitRow *row)
 {
-    CommitAnswer answer = { row->batch, COMMIT_COMMITTED, KAFKA_ERROR_NONE, partition->next_offset, row->lease_epoch, 0 };
+    CommitAnswer answer = { row->batch,       COMMIT_COMMITTED,
+                            KAFKA_ERROR_NONE, partition->next_offset,
+                            row->lease_epoch, 0 };
     ModelBatch batch = { row->producer_id, row->first_sequence, row->offset_count, partition->next_offset };
     memmove(ring->batches + 1, ring->batches, (MODEL_RING - 1) * sizeof(ModelBatch));
     ring->batches[0] = batch;
@@ -244,7 +248,9 @@ static inline CommitAnswer model_decide(Model *model, const CommitRow *row)
     for (int i = 0; i < ring->count; i++) {
         if (ring->batches[i].sequence == row->first_sequence) {
             model->seen.duplicates++;
-            return (CommitAnswer){ row->batch, COMMIT_DUPLICATE, KAFKA_ERROR_NONE, ring->batches[i].base_offset, 0, 0 };
+            return (CommitAnswer){
+                row->batch, COMMIT_DUPLICATE, KAFKA_ERROR_NONE, ring->batches[i].base_offset, 0, 0
+            };
         }
     }
     if (ring->count > 0 && ring->batches[0].sequence + ring->batches[0].count != row->first_sequence) {
@@ -261,7 +267,8 @@ static inline bool object_holds(const ModelObject *object, const CommitRow *row)
     if (row->byte_start < 0 || (size_t)row->byte_start + (size_t)row->byte_length > object->size) {
         return false;
     }
-    BatchError error = batch_header_read(slice_of(object->bytes + row->byte_start, (size_t)row->byte_length), &header);
+    BatchError error =
+        batch_header_read(slice_of(object->bytes + row->byte_start, (size_t)row->byte_length), &header);
     return error.code == BATCH_OK && header.producer_id == row->producer_id &&
            header.base_sequence == row->first_sequence && batch_size(&header) == (size_t)row->byte_length;
 }
@@ -271,7 +278,8 @@ static inline void model_carry_out(Model *model, ModelCall *call)
     ModelObject *object = &model->objects[call->object_id];
     call->carried_out_at_ms = MODEL_NEVER;
     model->seen.late += call->answered_at_ms == MODEL_NEVER;
-    object->expired = object->expired || (object->answer_count == 0 && model_happens(model, model->faults.object_expires));
+    object->expired =
+        object->expired || (object->answer_count == 0 && model_happens(model, model->faults.object_expires));
     call->outcome = object->expired ? COMMIT_EXPIRED : COMMIT_ANSWERED;
     for (size_t i = 0; i < call->row_count && !object->expired; i++) {
         const CommitRow *row = &call->rows[i];
@@ -327,7 +335,8 @@ static inline void model_run(Model *model)
 {
     for (int i = 0; i < MODEL_PARTITIONS && !model->calm; i++) {
         ModelPartition *partition = &model->partitions[i];
-        if (partition->locked_until_ms <= model->now_ms && model_happens(model, model->faults.partition_locks)) {
+        if (partition->locked_until_ms <= model->now_ms &&
+            model_happens(model, model->faults.partition_locks)) {
             partition->locked_until_ms = model->now_ms + random_below(&model->random, 100);
         }
         if (random_below(&model->random, 1000) < model->faults.epoch_moves) {

@@ -1,4 +1,5 @@
-/* log_order_test.c: each partition's order: kept whatever order PUTs end in, and what a failure takes with it. */
+/* log_order_test.c: each partition's order: kept whatever order PUTs end in, and what a failure takes with
+ * it. */
 #include "test/unit/log_fixture.h"
 #include "test/unit/test.h"
 
@@ -125,7 +126,8 @@ TEST(a_batch_of_a_newer_producer_epoch_does_not_fail_with_the_older_ones)
     World *world = world_ready(&world_options);
     Answer old;
     Answer new;
-    world_append_alone(world, 0, &(RawBatch){ .producer_id = 1, .epoch = 0, .sequence = 7 }, 1000, &old);
+    world_append_alone(world, 0, &(RawBatch){ .producer_id = 1, .epoch = 0, .sequence = INT32_MAX }, 1000,
+                       &old);
     world_append_alone(world, 0, &(RawBatch){ .producer_id = 1, .epoch = 1, .sequence = 0 }, 1000, &new);
     world_end_put(world, 0, true);
     world_end_put(world, 0, true);
@@ -217,8 +219,10 @@ TEST(a_producer_may_send_from_within_an_answer)
     World *world = world_ready(&world_options);
     Chain chain = { .world = world };
     Block *frame = raw_batch_block(&(RawBatch){ .producer_id = 1 });
-    LogAppend append = { world_partition(world, 0), frame,           frame->bytes,
-                         (int32_t)frame->size,      raw_batch_header(frame), world->now_ms + 30 };
+    LogAppend append = {
+        world_partition(world, 0), frame, frame->bytes, (int32_t)frame->size, raw_batch_header(frame),
+        world->now_ms + 30
+    };
     CHECK(log_append(world->log, &append, world->now_ms, chain_answered, &chain));
     block_release(frame);
     world_pass(world, 30);
@@ -235,7 +239,8 @@ TEST(a_batch_that_was_sent_again_does_not_fail_with_what_came_before_it)
     static const int32_t sequences[] = { 1, 2, 0, 1, 2 }; /* 0 failed just before; the producer began again */
     Answer answers[5];
     for (int i = 0; i < 5; i++) {
-        world_append_alone(world, 0, &(RawBatch){ .producer_id = 1, .sequence = sequences[i] }, 1000, &answers[i]);
+        world_append_alone(world, 0, &(RawBatch){ .producer_id = 1, .sequence = sequences[i] }, 1000,
+                           &answers[i]);
         if (i < 4) {
             world_end_put(world, 0, true);
         }
@@ -252,8 +257,8 @@ TEST(sequences_follow_each_other_around_their_end)
 {
     World *world = world_ready(&world_options);
     Answer answers[3];
-    world_append_alone(world, 0, &(RawBatch){ .producer_id = 1, .sequence = INT32_MAX - 1, .records = 2 }, 1000,
-                       &answers[0]);
+    world_append_alone(world, 0, &(RawBatch){ .producer_id = 1, .sequence = INT32_MAX - 1, .records = 2 },
+                       1000, &answers[0]);
     world_append_alone(world, 0, &(RawBatch){ .producer_id = 1, .sequence = 0 }, 1000, &answers[1]);
     world_append_alone(world, 0, &(RawBatch){ .producer_id = 1, .sequence = 1 }, 1000, &answers[2]);
     world_end_put(world, 0, false);

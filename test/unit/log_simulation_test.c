@@ -1,6 +1,6 @@
-/* log_simulation_test.c: the log between idempotent producers and a store and brain that misbehave, over thousands of
- * random schedules. Producers behave as librdkafka does: five requests in flight, replies in order, failed batches sent
- * again in order, connections that break. A schedule is repeated by its number:
+/* log_simulation_test.c: the log between idempotent producers and a store and brain that misbehave, over
+ * thousands of random schedules. Producers behave as librdkafka does: five requests in flight, replies in
+ * order, failed batches sent again in order, connections that break. A schedule is repeated by its number:
  *     SIMULATION_SEED=123 build/asan/test/unit/log_simulation_test */
 #include "test/unit/log_model.h"
 #include "test/unit/raw_batch.h"
@@ -168,9 +168,9 @@ static bool stream_has(const Stream *stream, BatchState state)
     return false;
 }
 
-/* The batch to send next; -1 none. The first one goes alone: of a producer it knows nothing of the brain takes any
- * sequence, as Kafka does. None goes that is more than five away from the last acknowledged one: that many the brain
- * remembers. */
+/* The batch to send next; -1 none. The first one goes alone: of a producer it knows nothing of the brain
+ * takes any sequence, as Kafka does. None goes that is more than five away from the last acknowledged one:
+ * that many the brain remembers. */
 static int stream_next(const Simulation *simulation, const Stream *stream)
 {
     bool in_flight = stream_has(stream, BATCH_IN_FLIGHT);
@@ -242,7 +242,8 @@ static void producer_hear(Simulation *simulation, Producer *producer, const Requ
     producer->pause_until_ms = simulation->model->now_ms + random_below(&simulation->model->random, 20);
     if (request->error == KAFKA_ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER) {
         if (request->batch == stream->unacked) {
-            model_wrong(simulation->model, "the next batch in order was called out of order, which ends a producer");
+            model_wrong(simulation->model,
+                        "the next batch in order was called out of order, which ends a producer");
         }
     } else if (!error_is_retriable(request->error)) {
         model_wrong(simulation->model, "an error that no fault explains");
@@ -257,7 +258,8 @@ static void producer_receive(Simulation *simulation, Producer *producer)
         if (!request->answered || request->replied_ms > simulation->model->now_ms) {
             return;
         }
-        memmove(producer->requests, producer->requests + 1, (size_t)--producer->in_flight * sizeof(Request *));
+        memmove(producer->requests, producer->requests + 1,
+                (size_t)--producer->in_flight * sizeof(Request *));
         producer_hear(simulation, producer, request);
     }
 }
@@ -375,8 +377,9 @@ static void tail_check(Model *model, const Partition *partition)
         BatchError error = batch_header_read(slice_of(tail->bytes, (size_t)tail->size), &header);
         for (int i = 0; i < log->log_count; i++) {
             const ModelBatch *batch = &log->log[i];
-            found = found || (batch->base_offset == tail->base_offset && batch->sequence == header.base_sequence &&
-                              batch->producer_id == header.producer_id && header.base_offset == tail->base_offset);
+            found = found ||
+                    (batch->base_offset == tail->base_offset && batch->sequence == header.base_sequence &&
+                     batch->producer_id == header.producer_id && header.base_offset == tail->base_offset);
         }
         if (error.code != BATCH_OK || !found) {
             model_wrong(model, "the tail holds what was not committed");
@@ -436,10 +439,12 @@ static LogOptions options_random(Random *random)
 static void producer_init(Simulation *simulation, Producer *producer)
 {
     Random *random = &simulation->model->random;
-    producer->timeout_ms = random_chance(random, 30) ? 40 + random_below(random, 100) : 500 + random_below(random, 1000);
+    producer->timeout_ms =
+        random_chance(random, 30) ? 40 + random_below(random, 100) : 500 + random_below(random, 1000);
     for (int i = 0; i < MODEL_PARTITIONS; i++) {
         for (int j = 0; j < STREAM_BATCHES; j++) {
-            producer->streams[i].sequences[j + 1] = producer->streams[i].sequences[j] + 1 + random_below(random, 3);
+            producer->streams[i].sequences[j + 1] =
+                producer->streams[i].sequences[j] + 1 + random_below(random, 3);
         }
     }
 }
@@ -525,7 +530,8 @@ TEST(whatever_store_and_brain_do_each_batch_is_committed_once_and_in_its_produce
         }
     }
     printf("# seeds %llu to %llu\n", (unsigned long long)first, (unsigned long long)last);
-    printf("# %ld duplicates, %ld fenced, %ld out of order, %ld locked, %ld answers lost, %ld commits after that, "
+    printf("# %ld duplicates, %ld fenced, %ld out of order, %ld locked, %ld answers lost, %ld commits after "
+           "that, "
            "%ld objects expired, %ld PUTs failed\n",
            seen.duplicates, seen.fenced, seen.out_of_order, seen.locked, seen.lost, seen.late, seen.expired,
            seen.put_failures);

@@ -1,5 +1,5 @@
-/* log_upload_test.c: intents and PUTs: how keys are got, used once and dropped when old; a store that is busy, slow or
- * failing. */
+/* log_upload_test.c: intents and PUTs: how keys are got, used once and dropped when old; a store that is
+ * busy, slow or failing. */
 #include "test/unit/log_fixture.h"
 #include "test/unit/test.h"
 

@@ -1,5 +1,5 @@
-/* raw_batch.h: record batches for code that looks at headers only: a header as a producer would write it, and bytes instead
- * of records. */
+/* raw_batch.h: record batches for code that looks at headers only: a header as a producer would write it, and
+ * bytes instead of records. */
 #ifndef STREAMHOUSE_RAW_BATCH_H
 #define STREAMHOUSE_RAW_BATCH_H
 

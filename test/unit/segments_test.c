@@ -1,4 +1,5 @@
-/* segments_test.c: pointers to segments in windows: found by offset, kept for a few readers, dropped with their topic. */
+/* segments_test.c: pointers to segments in windows: found by offset, kept for a few readers, dropped with
+ * their topic. */
 #include "agent/read/segments.h"
 
 #include <stdlib.h>
@@ -17,14 +18,16 @@ static Topic *topic_of(int32_t partitions)
 }
 
 /* count segments of ten offsets each, in objects numbered like their first offset. */
-static void keep(Segments *segments, Partition *partition, int64_t from_offset, int64_t base_offset, int32_t count)
+static void keep(Segments *segments, Partition *partition, int64_t from_offset, int64_t base_offset,
+                 int32_t count)
 {
     SegmentRef *refs = calloc((size_t)count + 1, sizeof(SegmentRef));
     char key[] = "o/key";
     for (int32_t i = 0; i < count; i++) {
         int64_t base = base_offset + 10 * i;
-        refs[i] = (SegmentRef){ .base_offset = base, .end_offset = base + 10, .object_id = base, .key = key,
-                                .byte_length = 100 };
+        refs[i] = (SegmentRef){
+            .base_offset = base, .end_offset = base + 10, .object_id = base, .key = key, .byte_length = 100
+        };
     }
     segments_keep(segments, partition, from_offset, refs, count);
     free(refs);
@@ -43,7 +46,8 @@ TEST(an_offset_is_found_in_its_segment)
         CHECK(ref && ref->base_offset <= offset && offset < ref->end_offset);
         CHECK_STR(ref->key, "o/key");
     }
-    CHECK(segments_find(&segments, partition, 104) == NULL); /* not asked for: it may begin before the window */
+    CHECK(segments_find(&segments, partition, 104) ==
+          NULL); /* not asked for: it may begin before the window */
     CHECK(segments_find(&segments, partition, 600) == NULL);
     CHECK(segments_find(&segments, topic->partitions[1], 105) == NULL);
     segments_free(&segments);
@@ -73,7 +77,9 @@ TEST(a_fresh_pointers_hint_is_its_beginning)
     Segments segments;
     Topic *topic = topic_of(1);
     char key[] = "k";
-    SegmentRef ref = { .base_offset = 20, .end_offset = 30, .key = key, .hint_offset = 99, .hint_position = 99 };
+    SegmentRef ref = {
+        .base_offset = 20, .end_offset = 30, .key = key, .hint_offset = 99, .hint_position = 99
+    };
     segments_init(&segments, 1 << 20);
     segments_keep(&segments, topic->partitions[0], 20, &ref, 1);
     CHECK_INT(segments_find(&segments, topic->partitions[0], 20)->hint_offset, 20);

@@ -1,5 +1,5 @@
-/* tail_test.c: the newest batches in memory: found by offset, evicted oldest first, one unbroken run per partition, and
- * never more memory than allowed. */
+/* tail_test.c: the newest batches in memory: found by offset, evicted oldest first, one unbroken run per
+ * partition, and never more memory than allowed. */
 #include "agent/log/tail.h"
 #include "test/unit/raw_batch.h"
 #include "test/unit/test.h"

@@ -56,7 +56,9 @@ TEST(a_topic_lives_until_its_last_reference_goes)
 
 TEST(configs_that_are_not_set_are_kafkas_defaults)
 {
-    static const char *const nothing[] = { "{}", "", "null", "[1]", "{\"max.message.bytes\":", "{\"retention.ms\":\"1\"}" };
+    static const char *const nothing[] = {
+        "{}", "", "null", "[1]", "{\"max.message.bytes\":", "{\"retention.ms\":\"1\"}"
+    };
     for (size_t i = 0; i < sizeof(nothing) / sizeof(nothing[0]); i++) {
         TopicConfig config = config_of(nothing[i]);
         CHECK_INT(config.max_message_bytes, 1048588);
@@ -75,8 +77,9 @@ TEST(configs_are_read_from_numbers_and_from_strings)
     TopicConfig numbers = config_of("{\"max.message.bytes\": 100, \"message.timestamp.after.max.ms\": 5}");
     CHECK_INT(numbers.max_message_bytes, 100);
     CHECK_INT(numbers.timestamp_after_max_ms, 5);
-    TopicConfig strings = config_of("{\"max.message.bytes\": \"200\", \"message.timestamp.before.max.ms\": \"7\","
-                                    "\"message.timestamp.type\": \"LogAppendTime\", \"cleanup.policy\": \"compact,delete\"}");
+    TopicConfig strings =
+        config_of("{\"max.message.bytes\": \"200\", \"message.timestamp.before.max.ms\": \"7\","
+                  "\"message.timestamp.type\": \"LogAppendTime\", \"cleanup.policy\": \"compact,delete\"}");
     CHECK_INT(strings.max_message_bytes, 200);
     CHECK_INT(strings.timestamp_before_max_ms, 7);
     CHECK(strings.log_append_time);
