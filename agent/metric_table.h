@@ -83,6 +83,7 @@ METRIC(LOG_FENCED, COUNTER, "streamhouse_log_fenced_batches_total", "", "Batches
 METRIC(LOG_WAITING, GAUGE, "streamhouse_log_batches_waiting", "", "Batches accepted and not answered yet.")
 METRIC(LOG_UPLOADS_RUNNING, GAUGE, "streamhouse_log_uploads_running", "", "Objects that are being written.")
 METRIC(LOG_UPLOADS_FAILED, COUNTER, "streamhouse_log_uploads_failed_total", "", "Objects that could not be written before their producers' timeout.")
+METRIC(LOG_UPLOAD_RETRIES, COUNTER, "streamhouse_log_upload_retries_total", "", "Objects that the store did not take and that were tried again under another key.")
 METRIC(LOG_OBJECT_BYTES, BYTES, "streamhouse_log_object_bytes", "", "Record bytes in an object when it was sealed.")
 METRIC(LOG_PUT_DURATION, SECONDS, "streamhouse_log_put_duration_seconds", "", "Writing one object, retries included.")
 METRIC(LOG_COMMITS, COUNTER, "streamhouse_log_commits_total", "", "Commit calls sent to PostgreSQL.")

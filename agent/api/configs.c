@@ -85,7 +85,6 @@ static void config_of_topic(ConfigsState *state, const BrainResult *result, int 
     bool is_default = brain_bool(result, row, 2);
     config->name = config_copy(state, brain_text(result, row, 0));
     config->value = config_copy(state, brain_text(result, row, 1));
-    config->is_default = is_default;
     config->config_source = is_default ? SOURCE_DEFAULT : SOURCE_TOPIC;
     config->config_type = config_type(brain_text(result, row, 3));
     config->documentation = asked->include_documentation ? config_copy(state, brain_text(result, row, 4)) : SLICE_NULL;
@@ -157,7 +156,6 @@ static void config_of_broker(ConfigsState *state, SettingId id, KafkaDescribeCon
     config->is_sensitive = (setting_rows[id].flags & (SETTING_SECRET | SETTING_CONNINFO)) != 0;
     config->value = config->is_sensitive ? SLICE_NULL : config_copy(state, slice_of_text(text));
     config->read_only = true;
-    config->is_default = is_default;
     config->config_source = is_default ? SOURCE_DEFAULT : SOURCE_STATIC_BROKER;
     config->config_type = config_type_of_setting(&setting_rows[id]);
     config->documentation = asked->include_documentation ? slice_of_text(setting_rows[id].help) : SLICE_NULL;

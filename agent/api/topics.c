@@ -22,6 +22,7 @@ static const BrainStatement widen_statement = {
 };
 
 typedef struct TopicCreation {
+    const BrainStatement *statement;
     TopicCreated done;
     void *argument;
 } TopicCreation;
@@ -30,8 +31,13 @@ static void topic_create_answered(const BrainResult *result, void *argument)
 {
     TopicCreation creation = *(TopicCreation *)argument;
     KafkaError error = api_brain_error(result);
+    const char *message = error == KAFKA_ERROR_NONE ? NULL : result->message;
     free(argument);
-    creation.done(creation.argument, error, error == KAFKA_ERROR_NONE ? NULL : result->message);
+    if (error == KAFKA_ERROR_NONE && creation.statement == &delete_statement && !brain_bool(result, 0, 0)) {
+        error = KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION;
+        message = "there is no such topic";
+    }
+    creation.done(creation.argument, error, message);
 }
 
 static void topic_ask(Agent *agent, const BrainStatement *statement, BrainParameters *parameters, TopicCreated done,
@@ -43,7 +49,7 @@ static void topic_ask(Agent *agent, const BrainStatement *statement, BrainParame
         done(argument, KAFKA_ERROR_REQUEST_TIMED_OUT, "memory is short");
         return;
     }
-    *creation = (TopicCreation){ done, argument };
+    *creation = (TopicCreation){ statement, done, argument };
     brain_send(agent->brain, BRAIN_CONTROL, &(BrainQuery){ .statement = statement, .parameters = parameters },
                topic_create_answered, creation);
 }

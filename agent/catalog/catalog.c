@@ -15,7 +15,8 @@ static const BrainStatement catalog_statement = {
     "catalog", "SELECT topic_id, topic_uuid, name, config, leaders, epochs FROM sh_catalog()", 0, { 0 }
 };
 static const BrainStatement agents_statement = {
-    "agents", "SELECT agent_id, kafka_host, kafka_port, coalesce(zone, ''), sh_cluster_id() FROM sh_agents() ORDER BY agent_id", 0,
+    "agents", "SELECT agent_id, kafka_host, kafka_port, coalesce(zone, ''), sh_cluster_id(), "
+    "decode(translate(sh_cluster_id(), '-_', '+/') || '==', 'base64') FROM sh_agents() ORDER BY agent_id", 0,
     { 0 }
 };
 
@@ -33,6 +34,7 @@ struct Catalog {
     AgentNode *agents;
     size_t agent_count;
     char cluster_id[CLUSTER_ID_MAX];
+    uint8_t cluster_uuid[16];
     bool loaded;
     bool refreshing;
     bool wanted; /* somebody waits for the next refresh */
@@ -208,7 +210,11 @@ static void catalog_take_agents(Catalog *catalog, const BrainResult *result)
             .zone = strndup((const char *)zone.data, zone.size),
         };
         Slice cluster = brain_text(result, row, 4);
+        Slice cluster_uuid = brain_bytes(result, row, 5);
         snprintf(catalog->cluster_id, sizeof(catalog->cluster_id), "%.*s", (int)cluster.size, cluster.data);
+        if (cluster_uuid.size == sizeof(catalog->cluster_uuid)) {
+            memcpy(catalog->cluster_uuid, cluster_uuid.data, cluster_uuid.size);
+        }
     }
     agents_free(catalog->agents, catalog->agent_count);
     catalog->agents = agents;
@@ -331,4 +337,9 @@ const AgentNode *catalog_agent(const Catalog *catalog, int32_t agent_id)
 const char *catalog_cluster_id(const Catalog *catalog)
 {
     return catalog->cluster_id;
+}
+
+const uint8_t *catalog_cluster_uuid(const Catalog *catalog)
+{
+    return catalog->cluster_uuid;
 }

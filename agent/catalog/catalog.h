@@ -50,5 +50,7 @@ const AgentNode *catalog_agent(const Catalog *catalog, int32_t agent_id);
 
 /* 22 characters; "" until known. */
 const char *catalog_cluster_id(const Catalog *catalog);
+/* The same as 16 bytes; zeros until known. */
+const uint8_t *catalog_cluster_uuid(const Catalog *catalog);
 
 #endif

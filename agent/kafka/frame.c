@@ -57,19 +57,26 @@ void kafka_frame_settle(Block *frame)
     }
 }
 
+/* The length alone can tell that no request follows. */
+static bool frame_size_is_possible(KafkaConnection *connection)
+{
+    const KafkaServer *server = connection->server;
+    int32_t size = (int32_t)prefix_u32(connection->frame.prefix);
+    if (size >= FRAME_BYTES_MIN && (size_t)size <= server->options.frame_bytes_max) {
+        return true;
+    }
+    connection_close(connection, CLOSE_FRAME_SIZE, "a request of %d bytes; %d to %zu are allowed", size,
+                     FRAME_BYTES_MIN, server->options.frame_bytes_max);
+    return false;
+}
+
 /* Refuses what could not be served before memory is spent on it. */
 static bool frame_is_welcome(KafkaConnection *connection)
 {
     const Frame *frame = &connection->frame;
     const KafkaServer *server = connection->server;
-    int32_t size = (int32_t)prefix_u32(frame->prefix);
     int16_t key = prefix_i16(frame->prefix + FRAME_LENGTH_BYTES);
     int16_t version = prefix_i16(frame->prefix + FRAME_LENGTH_BYTES + 2);
-    if (size < FRAME_BYTES_MIN || (size_t)size > server->options.frame_bytes_max) {
-        connection_close(connection, CLOSE_FRAME_SIZE, "a request of %d bytes; %d to %zu are allowed", size,
-                         FRAME_BYTES_MIN, server->options.frame_bytes_max);
-        return false;
-    }
     const ApiHandler *handler = server_handler(server, key);
     const KafkaApi *api = handler ? kafka_api_find(key) : NULL;
     if (!api) {
@@ -153,7 +160,11 @@ FrameProgress frame_fill(KafkaConnection *connection)
     Frame *frame = &connection->frame;
     if (!frame->block) {
         bool was_complete = frame->prefix_filled == FRAME_PREFIX_BYTES;
-        if (!was_complete && !frame_fill_prefix(connection)) {
+        bool is_complete = was_complete || frame_fill_prefix(connection);
+        if (!was_complete && frame->prefix_filled >= FRAME_LENGTH_BYTES && !frame_size_is_possible(connection)) {
+            return FRAME_REFUSED;
+        }
+        if (!is_complete) {
             return FRAME_HUNGRY;
         }
         if (!was_complete && !frame_is_welcome(connection)) {

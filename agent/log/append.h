@@ -48,7 +48,7 @@ struct Append {
 
 typedef enum UploadState {
     UPLOAD_OPEN,    /* takes batches */
-    UPLOAD_SEALED,  /* complete, waits for an intent and a slot */
+    UPLOAD_SEALED,  /* complete, waits for an intent and a slot, or to be tried again */
     UPLOAD_PUTTING, /* the store has it */
     UPLOAD_STORED,  /* durable; batches commit as their partitions allow */
     UPLOAD_FAILED   /* the store refused it for good; nothing of it will be committed */
@@ -71,6 +71,8 @@ struct Upload {
     int64_t object_id;
     char key[128];
     int64_t put_started_ms;
+    int64_t retry_at_ms; /* sealed again after a PUT that failed: not before */
+    unsigned retries;
     ObjectWriter object; /* the sealed form; its slices are what is PUT */
 };
 

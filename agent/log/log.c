@@ -25,6 +25,11 @@ void log_configure(Log *log, const LogOptions *options)
     log->tail.bytes_max = options->tail_bytes_max;
 }
 
+void log_set_cluster(Log *log, const uint8_t cluster_id[OBJECT_UUID_SIZE])
+{
+    memcpy(log->cluster_id, cluster_id, sizeof(log->cluster_id));
+}
+
 void log_free(Log *log)
 {
     Upload *upload;
@@ -49,6 +54,7 @@ int64_t log_tick(Log *log, int64_t now_ms)
     int64_t others[] = {
         order_next_due_ms(log),
         commit_next_due_ms(log),
+        upload_next_due_ms(log),
         log->intent_count == 0 && !log->reserving && log->uploads ? log->reserve_at_ms : INT64_MAX,
         log->store_busy ? now_ms + LOG_STORE_BUSY_RETRY_MS : INT64_MAX,
     };

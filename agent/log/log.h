@@ -17,6 +17,8 @@ enum {
     LOG_NEVER_MS = INT32_MAX,       /* log_tick(): nothing is due */
     LOG_LOCKED_RETRY_MIN_MS = 2,    /* first wait after `locked` */
     LOG_LOCKED_RETRY_MAX_MS = 50,   /* longest one */
+    LOG_PUT_RETRY_MIN_MS = 100,     /* first wait after a PUT that the store gave up */
+    LOG_PUT_RETRY_MAX_MS = 2000,    /* longest one */
     LOG_STORE_BUSY_RETRY_MS = 10,   /* after the store's queue was full */
     LOG_RESERVE_RETRY_MS = 250,     /* after intents could not be had */
     LOG_UPLOAD_BATCHES_MAX = 16384, /* batches in one object */
@@ -97,6 +99,9 @@ Log *log_new(const LogOptions *options, const LogBackend *backend);
 void log_configure(Log *log, const LogOptions *options);
 /* Only when no backend call is under way. Batches without an answer get REQUEST_TIMED_OUT. */
 void log_free(Log *log);
+
+/* Whose objects these are; zeros until it is known. */
+void log_set_cluster(Log *log, const uint8_t cluster_id[OBJECT_UUID_SIZE]);
 
 /* Takes a batch that was checked. The answer comes later, exactly once: NONE when durable, otherwise why not. False when
  * memory is short: nothing was taken. */

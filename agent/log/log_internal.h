@@ -11,6 +11,7 @@ struct Log {
     LogOptions options;
     LogBackend backend;
     Tail tail;
+    uint8_t cluster_id[OBJECT_UUID_SIZE];
     Upload *uploads; /* oldest first; the last may be open */
     Upload *open;
     int putting;
@@ -33,6 +34,7 @@ int64_t gather_next_due_ms(const Log *log);
 /* upload.c */
 void upload_enter(Upload *upload, UploadState state);
 void upload_start_all(Log *log);
+int64_t upload_next_due_ms(const Log *log);
 void upload_release_if_done(Log *log, Upload *upload);
 void upload_free(Log *log, Upload *upload);
 

@@ -213,6 +213,7 @@ static void service_commit(void *context, int64_t object_id, int64_t object_byte
 static void service_tick(uv_timer_t *timer)
 {
     LogService *service = timer->data;
+    log_set_cluster(service->log, catalog_cluster_uuid(service->agent->catalog));
     int64_t due_ms = log_tick(service->log, time_ms());
     if (due_ms != LOG_NEVER_MS && !(uv_is_active((uv_handle_t *)timer) && uv_timer_get_due_in(timer) == 0)) {
         uv_timer_start(timer, service_tick, (uint64_t)due_ms, 0);

@@ -24,7 +24,7 @@ typedef struct UploadCall {
 static const bool upload_moves[UPLOAD_FAILED + 1][UPLOAD_FAILED + 1] = {
     [UPLOAD_OPEN] = { [UPLOAD_SEALED] = true },
     [UPLOAD_SEALED] = { [UPLOAD_PUTTING] = true, [UPLOAD_FAILED] = true },
-    [UPLOAD_PUTTING] = { [UPLOAD_STORED] = true, [UPLOAD_FAILED] = true },
+    [UPLOAD_PUTTING] = { [UPLOAD_STORED] = true, [UPLOAD_SEALED] = true, [UPLOAD_FAILED] = true },
 };
 
 void upload_enter(Upload *upload, UploadState state)
@@ -105,7 +105,14 @@ static void intents_keep_enough(Log *log)
     log->backend.reserve(log->backend.context, RESERVE_BATCH, intents_reserved, log);
 }
 
-static Status upload_lay_out(Upload *upload)
+static ObjectIdentity upload_identity(const Log *log, const Upload *upload)
+{
+    ObjectIdentity identity = { .object_id = upload->object_id, .created_ms = time_wall_ms() };
+    memcpy(identity.cluster_id, log->cluster_id, sizeof(identity.cluster_id));
+    return identity;
+}
+
+static Status upload_lay_out(const Log *log, Upload *upload)
 {
     Status status = status_ok();
     for (size_t i = 0; i < upload->append_count && status_is_ok(&status); i++) {
@@ -124,7 +131,7 @@ static Status upload_lay_out(Upload *upload)
         memcpy(batch.topic_uuid, append->partition->topic->uuid, sizeof(batch.topic_uuid));
         status = object_writer_add(&upload->object, &batch);
     }
-    ObjectIdentity identity = { .object_id = upload->object_id, .created_ms = time_wall_ms() };
+    ObjectIdentity identity = upload_identity(log, upload);
     if (status_is_ok(&status)) {
         status = object_writer_seal(&upload->object, &identity);
     }
@@ -148,6 +155,26 @@ static void upload_stored(Upload *upload)
     }
 }
 
+/* A store that refuses today (rights, a missing bucket, a full disk) may take it tomorrow. Under another key: the PUT that
+ * failed may yet arrive. */
+static bool upload_try_again(Log *log, Upload *upload, const Status *status)
+{
+    int64_t wait_ms = (int64_t)LOG_PUT_RETRY_MIN_MS << (upload->retries < 8 ? upload->retries : 8);
+    wait_ms = wait_ms < LOG_PUT_RETRY_MAX_MS ? wait_ms : LOG_PUT_RETRY_MAX_MS;
+    if (status->code == STATUS_CANCELLED || status->code == STATUS_INVALID ||
+        log->now_ms + wait_ms >= upload->latest_deadline_ms) {
+        return false;
+    }
+    upload_enter(upload, UPLOAD_SEALED);
+    upload->object_id = 0;
+    upload->retries++;
+    upload->retry_at_ms = log->now_ms + wait_ms;
+    metric_add(METRIC_LOG_UPLOAD_RETRIES, 1);
+    journal_seldom(JOURNAL_WARN, "log", "object %s could not be stored, it is tried again under another key: %s",
+                   upload->key, status->message);
+    return true;
+}
+
 static void upload_put_finished(void *argument, const Status *status)
 {
     UploadCall *call = argument;
@@ -160,7 +187,7 @@ static void upload_put_finished(void *argument, const Status *status)
     metric_observe(METRIC_LOG_PUT_DURATION, (double)(time_ms() - upload->put_started_ms) / 1000.0);
     if (status_is_ok(status)) {
         upload_stored(upload);
-    } else {
+    } else if (!upload_try_again(log, upload, status)) {
         metric_add(METRIC_LOG_UPLOADS_FAILED, 1);
         journal_seldom(JOURNAL_WARN, "log", "object %s could not be stored, its producers will send again: %s",
                        upload->key, status->message);
@@ -177,6 +204,19 @@ static int upload_deadline_ms(const Log *log, const Upload *upload)
         left_ms = log->options.put_timeout_ms;
     }
     return left_ms < 1 ? 1 : (int)left_ms;
+}
+
+/* Gives the upload a key, and its object the id that goes with it. */
+static Status upload_take_intent(Log *log, Upload *upload)
+{
+    Intent *intent = &log->intents[--log->intent_count];
+    upload->object_id = intent->object_id;
+    memcpy(upload->key, intent->key, sizeof(upload->key));
+    if (!upload->object.sealed) {
+        return upload_lay_out(log, upload);
+    }
+    ObjectIdentity identity = upload_identity(log, upload);
+    return object_writer_rename(&upload->object, &identity);
 }
 
 /* False when the store takes nothing now. */
@@ -218,10 +258,7 @@ static bool upload_start(Log *log, Upload *upload)
         if (log->intent_count == 0) {
             return false;
         }
-        Intent *intent = &log->intents[--log->intent_count];
-        upload->object_id = intent->object_id;
-        memcpy(upload->key, intent->key, sizeof(upload->key));
-        Status status = upload_lay_out(upload);
+        Status status = upload_take_intent(log, upload);
         if (!status_is_ok(&status)) {
             journal_seldom(JOURNAL_ERROR, "log", "an object could not be laid out: %s", status.message);
             upload_fail(log, upload, KAFKA_ERROR_KAFKA_STORAGE_ERROR);
@@ -239,9 +276,21 @@ void upload_start_all(Log *log)
     log->store_busy = false;
     while (upload && log->putting < log->options.put_parallel_max) {
         Upload *next = upload->next;
-        if (upload->state == UPLOAD_SEALED && !upload_start(log, upload)) {
+        if (upload->state == UPLOAD_SEALED && upload->retry_at_ms <= log->now_ms && !upload_start(log, upload)) {
             break;
         }
         upload = next;
     }
+}
+
+int64_t upload_next_due_ms(const Log *log)
+{
+    int64_t due = INT64_MAX;
+    const Upload *upload;
+    DL_FOREACH(log->uploads, upload) {
+        if (upload->state == UPLOAD_SEALED && upload->retry_at_ms > log->now_ms && upload->retry_at_ms < due) {
+            due = upload->retry_at_ms;
+        }
+    }
+    return due;
 }

@@ -203,12 +203,18 @@ static inline World *world_ready(const LogOptions *options)
 }
 
 /* Ends a PUT; the others keep their order. */
-static inline void world_end_put(World *world, size_t index, bool stored)
+static inline void world_end_put_with(World *world, size_t index, Status status)
 {
-    Status status = stored ? status_ok() : status_error(STATUS_UNAVAILABLE, "the store is away");
     PendingPut put = world->puts[index];
     memmove(world->puts + index, world->puts + index + 1, (--world->put_count - index) * sizeof(PendingPut));
     put.done(put.argument, &status);
+}
+
+/* Stored, or refused for good. */
+static inline void world_end_put(World *world, size_t index, bool stored)
+{
+    world_end_put_with(world, index,
+                       stored ? status_ok() : status_error(STATUS_INVALID, "the store will never take it"));
 }
 
 static inline PendingCommit world_take_commit(World *world, size_t index)

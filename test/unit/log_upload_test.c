@@ -184,6 +184,43 @@ TEST(a_failed_put_fails_its_batches_retriably_and_nothing_is_committed)
     world_free(world);
 }
 
+TEST(a_put_that_a_store_refuses_for_now_is_made_again_under_another_key)
+{
+    World *world = world_ready(&world_options);
+    Answer answer;
+    char first_key[sizeof(world->puts[0].key)];
+    world_append(world, 0, &plain, 1000, &answer);
+    log_flush(world->log);
+    world_tick(world);
+    snprintf(first_key, sizeof(first_key), "%s", world->puts[0].key);
+    world_end_put_with(world, 0, status_error(STATUS_DENIED, "no rights yet"));
+    world_tick(world);
+    CHECK_INT(world->put_count, 0);
+    CHECK_INT(answer.count, 0);
+    world_pass(world, LOG_PUT_RETRY_MIN_MS);
+    CHECK_INT(world->put_count, 1);
+    CHECK(strcmp(world->puts[0].key, first_key) != 0);
+    world_end_put(world, 0, true);
+    world_tick(world);
+    CHECK_INT(world->commit_count, 1);
+    world_free(world);
+}
+
+TEST(a_put_is_not_made_again_when_no_producer_would_wait_for_it)
+{
+    World *world = world_ready(&world_options);
+    Answer answer;
+    world_append(world, 0, &plain, LOG_PUT_RETRY_MIN_MS, &answer);
+    log_flush(world->log);
+    world_tick(world);
+    world_end_put_with(world, 0, status_error(STATUS_UNAVAILABLE, "away"));
+    CHECK_INT(answer.count, 1);
+    CHECK_INT(answer.error, KAFKA_ERROR_KAFKA_STORAGE_ERROR);
+    world_tick(world);
+    CHECK(log_is_idle(world->log));
+    world_free(world);
+}
+
 TEST(batches_that_expired_before_the_put_are_not_in_the_object)
 {
     World *world = world_new(&world_options);
