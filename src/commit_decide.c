@@ -146,10 +146,19 @@ static void partition_append(CommitPartition *partition, CommitBatch *batch)
     }
 }
 
-static void producer_note_refusal(CommitProducer *producer, CommitStatus status)
+static void producer_note_refusal(CommitProducer *producer, const CommitRow *row, CommitStatus status)
 {
     if (producer && !producer->refused && (status == COMMIT_FENCED || status == COMMIT_INVALID)) {
         producer->refused = status;
+        producer->refused_sequence = row->first_sequence;
+    }
+}
+
+/* The refused batch itself, sent again: from here on the producer's order is whole. */
+static void producer_note_retry(CommitProducer *producer, const CommitRow *row)
+{
+    if (producer && producer->refused && row->first_sequence == producer->refused_sequence) {
+        producer->refused = COMMIT_UNDECIDED;
     }
 }
 
@@ -157,12 +166,13 @@ void commit_decide_partition(CommitPartition *partition, int32_t agent_id)
 {
     for (int i = 0; i < partition->batch_count; i++) {
         CommitBatch *batch = partition->batches[i];
+        producer_note_retry(batch->producer, &batch->row);
         if (batch->answer.status == COMMIT_UNDECIDED) {
             batch->answer = batch_check(partition, batch, agent_id);
             if (batch->answer.status == COMMIT_COMMITTED) {
                 partition_append(partition, batch);
             }
         }
-        producer_note_refusal(batch->producer, batch->answer.status);
+        producer_note_refusal(batch->producer, &batch->row, batch->answer.status);
     }
 }

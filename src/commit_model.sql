@@ -157,7 +157,8 @@ BEGIN
     -- A producer's batches one after the other; in bases, a batch of this call stands as -1 - its place.
     chain AS (
         SELECT r.topic_id, r.partition, r.producer_id, 0::int8 AS step, p.producer_epoch::int4 AS epoch, p.first_sequences AS firsts,
-               p.last_sequences AS lasts, p.base_offsets AS bases, NULL::streamhouse.commit_status AS refused, 0::int8 AS place,
+               p.last_sequences AS lasts, p.base_offsets AS bases, NULL::streamhouse.commit_status AS refused,
+               NULL::int4 AS refused_sequence, 0::int8 AS place,
                NULL::streamhouse.commit_status AS status, 0 AS error_code, 0::int8 AS base, false AS taken, false AS changed
         FROM (SELECT DISTINCT ready.topic_id, ready.partition, ready.producer_id FROM ready WHERE ready.producer_id >= 0) AS r
         LEFT JOIN LATERAL (SELECT * FROM streamhouse.producer AS p
@@ -169,17 +170,20 @@ BEGIN
                CASE WHEN v.taken THEN b.first_sequence || CASE WHEN c.epoch = b.producer_epoch THEN c.firsts[:4] END ELSE c.firsts END,
                CASE WHEN v.taken THEN b.last_sequence || CASE WHEN c.epoch = b.producer_epoch THEN c.lasts[:4] END ELSE c.lasts END,
                CASE WHEN v.taken THEN (-b.place - 1) || CASE WHEN c.epoch = b.producer_epoch THEN c.bases[:4] END ELSE c.bases END,
-               coalesce(c.refused, CASE WHEN v.status IN ('fenced', 'invalid') THEN v.status END),
+               coalesce(f.refused, CASE WHEN v.status IN ('fenced', 'invalid') THEN v.status END),
+               CASE WHEN f.refused IS NOT NULL THEN c.refused_sequence WHEN v.status IN ('fenced', 'invalid') THEN b.first_sequence END,
                b.place, v.status, v.error_code, v.base, v.taken, c.changed OR v.taken
         FROM chain AS c
         JOIN ready AS b ON (b.topic_id, b.partition, b.producer_id, b.step) = (c.topic_id, c.partition, c.producer_id, c.step + 1)
         LEFT JOIN LATERAL (SELECT c.bases[i] AS base FROM generate_subscripts(c.firsts, 1) AS i
                            WHERE c.epoch = b.producer_epoch AND c.firsts[i] = b.first_sequence AND c.lasts[i] = b.last_sequence
                            LIMIT 1) AS twin ON true
+        -- The refused batch itself, sent again, makes the producer's order whole.
+        CROSS JOIN LATERAL (SELECT CASE WHEN b.first_sequence <> c.refused_sequence THEN c.refused END AS refused) AS f
         CROSS JOIN LATERAL (
             SELECT CASE WHEN b.early_status IS NOT NULL THEN b.early_error::int4
-                        WHEN c.refused = 'fenced' THEN 6
-                        WHEN c.refused IS NOT NULL THEN 45
+                        WHEN f.refused = 'fenced' THEN 6
+                        WHEN f.refused IS NOT NULL THEN 45
                         WHEN c.epoch IS NULL THEN 0
                         WHEN b.producer_epoch < c.epoch THEN 47
                         WHEN b.producer_epoch > c.epoch THEN CASE WHEN b.first_sequence = 0 THEN 0 ELSE 45 END

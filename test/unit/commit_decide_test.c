@@ -200,3 +200,20 @@ TEST(records_of_transactions_and_the_broker_are_no_clients)
         CHECK_INT(world.batches[i].answer.error_code, COMMIT_ERROR_INVALID_RECORD);
     }
 }
+
+TEST(what_a_producer_sends_again_behind_its_refused_batch_is_taken)
+{
+    World world;
+    world_open(&world);
+    CommitBatch *refused = world_add(&world, 0, 10);
+    refused->row.lease_epoch = EPOCH - 1;
+    CommitBatch *follower = world_add(&world, 10, 10);
+    CommitBatch *again = world_add(&world, 0, 10);
+    CommitBatch *next = world_add(&world, 10, 10);
+    world_decide(&world);
+    CHECK_INT(refused->answer.status, COMMIT_FENCED);
+    CHECK_INT(follower->answer.status, COMMIT_FENCED);
+    CHECK_INT(again->answer.status, COMMIT_COMMITTED);
+    CHECK_INT(next->answer.status, COMMIT_COMMITTED);
+    CHECK_INT(next->answer.base_offset, again->answer.base_offset + 10);
+}
