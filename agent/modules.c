@@ -1,5 +1,5 @@
-/* modules.c: the agent's modules in starting order: brain, store, catalog and log, the Kafka listener, then what needs to
- * know its port. They drain and stop in the reverse order. */
+/* modules.c: the agent's modules in starting order: brain, store, catalog and log, the Kafka listener, then
+ * what needs to know its port. They drain and stop in the reverse order. */
 #include <stdlib.h>
 
 #include "agent/agent.h"
@@ -26,7 +26,7 @@ static struct {
     Watch *watch;
     Reaper *reaper;
     uv_timer_t *probe_timer;
-    int backends; /* brain and store, as long as they are open */
+    int backends;           /* brain and store, as long as they are open */
     ModuleDrained *drained; /* whom the module that drains now is to tell */
     const Module *draining;
 } modules;
@@ -284,7 +284,8 @@ static Status kafka_module_start(Agent *agent)
     };
     Status status = kafka_server_start(agent->loop, &options, &agent->kafka);
     if (status_is_ok(&status)) {
-        journal(JOURNAL_INFO, "kafka", "listening on %s:%d", settings->kafka_host, kafka_server_port(agent->kafka));
+        journal(JOURNAL_INFO, "kafka", "listening on %s:%d", settings->kafka_host,
+                kafka_server_port(agent->kafka));
     }
     return status;
 }
@@ -305,7 +306,10 @@ static void kafka_module_stop(Agent *agent)
 const Module agent_modules[] = {
     { .name = "brain", .start = brain_module_start, .stop = brain_module_stop },
     { .name = "store", .start = store_module_start, .stop = store_module_stop },
-    { .name = "data", .start = data_module_start, .drain = data_module_drain, .reload = data_module_reload,
+    { .name = "data",
+      .start = data_module_start,
+      .drain = data_module_drain,
+      .reload = data_module_reload,
       .stop = data_module_stop },
     { .name = "jobs", .start = jobs_module_start, .drain = jobs_module_drain, .stop = jobs_module_stop },
     { .name = "kafka", .start = kafka_module_start, .drain = kafka_module_drain, .stop = kafka_module_stop },

@@ -11,8 +11,9 @@ void process_measure(void);
 int64_t process_raise_files(void);
 void process_limit_cores(bool wanted);
 
-/* Has malloc keep what is freed, within limits, instead of giving it back to the system and taking it again: blocks of a
- * megabyte come and go hundreds of times a second, and the kernel clears every page it hands out. */
+/* Has malloc keep what is freed, within limits, instead of giving it back to the system and taking it again:
+ * blocks of a megabyte come and go hundreds of times a second, and the kernel clears every page it hands out.
+ */
 void process_keep_memory(void);
 
 #endif

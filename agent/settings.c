@@ -91,8 +91,8 @@ static bool text_is_auto(const char *text)
     return strcmp(text, SETTING_AUTO_WORD) == 0;
 }
 
-/* What is best for a folder on a disk and for S3 differs: latency, and how much goes on at a time. A folder's reads and
- * writes share the worker threads. */
+/* What is best for a folder on a disk and for S3 differs: latency, and how much goes on at a time. A folder's
+ * reads and writes share the worker threads. */
 static void settings_resolve_for_store(Settings *settings, bool is_s3)
 {
     if (settings->linger_ms == SETTING_AUTO) {

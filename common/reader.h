@@ -1,5 +1,5 @@
-/* reader.h: a bounds-checked cursor over bytes from a peer. After the first failure every getter gives zero and
- * reader_failed() stays true, so that a parser may check once at the end of a run of fixed fields. */
+/* reader.h: a bounds-checked cursor over bytes from a peer. After the first failure every getter gives zero
+ * and reader_failed() stays true, so that a parser may check once at the end of a run of fixed fields. */
 #ifndef STREAMHOUSE_READER_H
 #define STREAMHOUSE_READER_H
 

@@ -13,7 +13,7 @@ typedef struct Slice {
     size_t size;
 } Slice;
 
-#define SLICE_NULL ((Slice){ NULL, 0 })
+#define SLICE_NULL          ((Slice){ NULL, 0 })
 #define SLICE_LITERAL(text) ((Slice){ (const uint8_t *)(text), sizeof(text) - 1 })
 
 static inline Slice slice_of(const void *data, size_t size)

@@ -1,5 +1,5 @@
-/* writer.h: output made of bytes of its own and of slices it only refers to, ready for writev. Append-only; after a
- * failed allocation every call does nothing and writer_failed() is true. */
+/* writer.h: output made of bytes of its own and of slices it only refers to, ready for writev. Append-only;
+ * after a failed allocation every call does nothing and writer_failed() is true. */
 #ifndef STREAMHOUSE_WRITER_H
 #define STREAMHOUSE_WRITER_H
 

@@ -62,8 +62,8 @@ typedef struct CommitProducer {
     int32_t partition;
     int64_t producer_id;
     ProducerRing ring;
-    int64_t end_offset;   /* after its last batch of this call */
-    bool changed;         /* the ring took a batch in this call */
+    int64_t end_offset;       /* after its last batch of this call */
+    bool changed;             /* the ring took a batch in this call */
     CommitStatus refused;     /* fenced or invalid once a batch of this call was refused … */
     int32_t refused_sequence; /* … that began here; the same sequence again is the producer's retry */
 } CommitProducer;

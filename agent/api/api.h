@@ -1,5 +1,5 @@
-/* api.h: what the handlers of Kafka's APIs share. Each handler is in the file of its subject: produce.c, fetch.c,
- * metadata.c, topics.c, configs.c, offsets.c, cluster.c, producers.c; apis.c is the table of all. */
+/* api.h: what the handlers of Kafka's APIs share. Each handler is in the file of its subject: produce.c,
+ * fetch.c, metadata.c, topics.c, configs.c, offsets.c, cluster.c, producers.c; apis.c is the table of all. */
 #ifndef STREAMHOUSE_API_H
 #define STREAMHOUSE_API_H
 
@@ -31,8 +31,8 @@ static inline Agent *api_agent(const KafkaRequest *request)
     return request->context;
 }
 
-/* The topic a request means: by name, or by id where the version has ids (name is then null or empty). NULL when unknown;
- * error then says what to answer. */
+/* The topic a request means: by name, or by id where the version has ids (name is then null or empty). NULL
+ * when unknown; error then says what to answer. */
 Topic *api_topic(const KafkaRequest *request, Slice name, const KafkaUuid *topic_id, KafkaError *error);
 
 /* Compares the leader epoch a client has seen (-1: it does not say) with the partition's. */

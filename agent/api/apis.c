@@ -2,7 +2,8 @@
 #include "agent/api/api.h"
 
 const ApiHandler api_handlers[] = {
-    /* Produce is advertised from 0: librdkafka takes a broker that starts later for one without message format 2. */
+    /* Produce is advertised from 0: librdkafka takes a broker that starts later for one without message
+       format 2. */
     [KAFKA_PRODUCE] = { .handle = produce_handle, .oldest = 0, .newest = 13, .pipelined = true },
     [KAFKA_FETCH] = { .handle = fetch_handle, .oldest = 4, .newest = 18 },
     [KAFKA_LIST_OFFSETS] = { .handle = list_offsets_handle, .oldest = 1, .newest = 11 },

@@ -1,8 +1,10 @@
-/* cluster.c: DescribeCluster, and FindCoordinator, which says honestly that there are no groups and no transactions yet. */
+/* cluster.c: DescribeCluster, and FindCoordinator, which says honestly that there are no groups and no
+ * transactions yet. */
 #include "agent/api/api.h"
 #include "agent/jobs/lease.h"
 
-static const char no_coordinator[] = "consumer groups and transactions are not supported yet; assign partitions by hand";
+static const char no_coordinator[] =
+    "consumer groups and transactions are not supported yet; assign partitions by hand";
 
 enum { ENDPOINT_BROKERS = 1 };
 

@@ -1,4 +1,5 @@
-/* configs.c: DescribeConfigs: a topic's configs from the brain's one table, a broker's from the agent's settings. */
+/* configs.c: DescribeConfigs: a topic's configs from the brain's one table, a broker's from the agent's
+ * settings. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -14,8 +15,10 @@ enum { TYPE_UNKNOWN, TYPE_BOOLEAN, TYPE_STRING, TYPE_INT, TYPE_SHORT, TYPE_LONG,
 enum { SETTING_TEXT_MAX = 1024 };
 
 static const BrainStatement describe_statement = {
-    "describe_configs", "SELECT name, value, is_default, type, documentation, default_value FROM sh_describe_configs($1)",
-    1, { BRAIN_TEXT }
+    "describe_configs",
+    "SELECT name, value, is_default, type, documentation, default_value FROM sh_describe_configs($1)",
+    1,
+    { BRAIN_TEXT }
 };
 
 typedef struct ConfigsState {
@@ -65,7 +68,8 @@ static Slice config_copy(ConfigsState *state, Slice text)
     return slice_is_null(text) ? SLICE_NULL : slice_of_text(arena_copy_text(&state->request->arena, text));
 }
 
-static void config_add_synonym(ConfigsState *state, KafkaDescribeConfigsResponseConfig *config, Slice value, int8_t source)
+static void config_add_synonym(ConfigsState *state, KafkaDescribeConfigsResponseConfig *config, Slice value,
+                               int8_t source)
 {
     const KafkaDescribeConfigsRequest *asked = state->request->message;
     if (!asked->include_synonyms || !config->synonyms.items) {
@@ -87,8 +91,10 @@ static void config_of_topic(ConfigsState *state, const BrainResult *result, int 
     config->value = config_copy(state, brain_text(result, row, 1));
     config->config_source = is_default ? SOURCE_DEFAULT : SOURCE_TOPIC;
     config->config_type = config_type(brain_text(result, row, 3));
-    config->documentation = asked->include_documentation ? config_copy(state, brain_text(result, row, 4)) : SLICE_NULL;
-    config->synonyms.items = kafka_items_new(&state->request->arena, &KAFKA_DESCRIBE_CONFIGS_RESPONSE_SYNONYM, 2);
+    config->documentation =
+        asked->include_documentation ? config_copy(state, brain_text(result, row, 4)) : SLICE_NULL;
+    config->synonyms.items =
+        kafka_items_new(&state->request->arena, &KAFKA_DESCRIBE_CONFIGS_RESPONSE_SYNONYM, 2);
     if (!is_default) {
         config_add_synonym(state, config, config->value, SOURCE_TOPIC);
     }
@@ -106,7 +112,8 @@ static void configs_of_topic(const BrainResult *result, void *argument)
     if (!status_is_ok(&result->status)) {
         out->error_message = config_copy(state, slice_of_text(result->message));
     }
-    out->configs.items = kafka_items_new(&state->request->arena, &KAFKA_DESCRIBE_CONFIGS_RESPONSE_CONFIG, (size_t)rows);
+    out->configs.items =
+        kafka_items_new(&state->request->arena, &KAFKA_DESCRIBE_CONFIGS_RESPONSE_CONFIG, (size_t)rows);
     for (int row = 0; out->configs.items && row < rows; row++) {
         if (config_is_wanted(&asked->resources.items[waiting->index], brain_text(result, row, 0))) {
             config_of_topic(state, result, row, &out->configs.items[out->configs.count++]);
@@ -129,7 +136,8 @@ static void configs_ask_topic(ConfigsState *state, int32_t index)
     brain_parameters_init(&parameters);
     brain_put_text(&parameters, asked->resources.items[index].resource_name);
     brain_send(api_agent(state->request)->brain, BRAIN_READ,
-               &(BrainQuery){ .statement = &describe_statement, .parameters = &parameters }, configs_of_topic, waiting);
+               &(BrainQuery){ .statement = &describe_statement, .parameters = &parameters }, configs_of_topic,
+               waiting);
 }
 
 static int8_t config_type_of_setting(const SettingRow *row)

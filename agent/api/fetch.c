@@ -1,5 +1,6 @@
-/* fetch.c: Fetch. The request becomes items for the fetcher, whose answer becomes the reply; record batches are referred
- * to, not copied. Sessions (KIP-227) are not kept: every fetch is a full one and session id 0 says so. */
+/* fetch.c: Fetch. The request becomes items for the fetcher, whose answer becomes the reply; record batches
+ * are referred to, not copied. Sessions (KIP-227) are not kept: every fetch is a full one and session id 0
+ * says so. */
 #include <stdlib.h>
 
 #include "agent/api/api.h"
@@ -29,7 +30,8 @@ static int32_t fetch_count_items(const KafkaFetchRequest *asked)
     return count;
 }
 
-static void fetch_item(const KafkaFetchRequestPartition *asked, Topic *topic, KafkaError error, FetchItem *item)
+static void fetch_item(const KafkaFetchRequestPartition *asked, Topic *topic, KafkaError error,
+                       FetchItem *item)
 {
     Partition *partition = topic ? topic_partition(topic, asked->partition) : NULL;
     if (topic && !partition) {
@@ -59,7 +61,8 @@ static bool fetch_resolve(FetchState *state)
         Topic *topic = api_topic(state->request, topic_asked->topic, &topic_asked->topic_id, &error);
         for (int32_t j = 0; j < topic_asked->partitions.count; j++, item++) {
             fetch_item(&topic_asked->partitions.items[j], topic, error, item);
-            known = known && (item->error == KAFKA_ERROR_NONE || item->error == KAFKA_ERROR_FENCED_LEADER_EPOCH);
+            known =
+                known && (item->error == KAFKA_ERROR_NONE || item->error == KAFKA_ERROR_FENCED_LEADER_EPOCH);
         }
     }
     return known;
@@ -93,7 +96,8 @@ static bool fetch_fill(const FetchState *state, const Collection *records, Kafka
     const KafkaFetchRequest *asked = request->message;
     const FetchItem *item = state->items;
     int32_t topic_count = asked->topics.count > 0 ? asked->topics.count : 0;
-    response->responses.items = kafka_items_new(&request->arena, &KAFKA_FETCH_RESPONSE_TOPIC, (size_t)topic_count);
+    response->responses.items =
+        kafka_items_new(&request->arena, &KAFKA_FETCH_RESPONSE_TOPIC, (size_t)topic_count);
     response->responses.count = topic_count;
     for (int32_t i = 0; response->responses.items && i < topic_count; i++) {
         KafkaFetchResponseTopic *topic = &response->responses.items[i];
@@ -101,8 +105,8 @@ static bool fetch_fill(const FetchState *state, const Collection *records, Kafka
         topic->topic = asked->topics.items[i].topic;
         topic->topic_id = asked->topics.items[i].topic_id;
         topic->partitions.count = count > 0 ? count : 0;
-        topic->partitions.items =
-            kafka_items_new(&request->arena, &KAFKA_FETCH_RESPONSE_PARTITION, (size_t)topic->partitions.count);
+        topic->partitions.items = kafka_items_new(&request->arena, &KAFKA_FETCH_RESPONSE_PARTITION,
+                                                  (size_t)topic->partitions.count);
         if (!topic->partitions.items) {
             return false;
         }
@@ -177,7 +181,7 @@ static void fetch_begin(FetchState *state)
         .count = state->item_count,
         .bytes_min = asked->min_bytes,
         .bytes_max = fetch_bytes_max(state->request),
-        .wait_ms = state->wait_ms,
+        .wait_ms = state->item_count > 0 ? state->wait_ms : 0,
     };
     bool started;
     state->request->on_abandon = fetch_abandoned;
@@ -217,7 +221,8 @@ void fetch_handle(KafkaRequest *request)
         .request = request,
         .items = items,
         .item_count = count,
-        .wait_ms = asked->max_wait_ms < settings->fetch_wait_ms ? asked->max_wait_ms : settings->fetch_wait_ms,
+        .wait_ms =
+            asked->max_wait_ms < settings->fetch_wait_ms ? asked->max_wait_ms : settings->fetch_wait_ms,
     };
     request->state = state;
     fetch_begin(state);

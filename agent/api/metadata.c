@@ -1,5 +1,5 @@
-/* metadata.c: Metadata: brokers, topics, leaders. Unknown topics are looked for once more in the brain, and created there
- * when the client allows it and the agent is set to. */
+/* metadata.c: Metadata: brokers, topics, leaders. Unknown topics are looked for once more in the brain, and
+ * created there when the client allows it and the agent is set to. */
 #include "agent/api/api.h"
 #include "agent/api/topic_create.h"
 #include "agent/jobs/lease.h"
@@ -26,7 +26,8 @@ static bool metadata_fill_partition(KafkaRequest *request, const Partition *part
     out->partition_index = partition->index;
     out->leader_id = partition->leader;
     out->leader_epoch = partition->epoch;
-    if (partition->leader == TOPIC_NO_LEADER || !catalog_agent(api_agent(request)->catalog, partition->leader)) {
+    if (partition->leader == TOPIC_NO_LEADER ||
+        !catalog_agent(api_agent(request)->catalog, partition->leader)) {
         out->leader_id = TOPIC_NO_LEADER;
         out->error_code = KAFKA_ERROR_LEADER_NOT_AVAILABLE;
         return true;
@@ -47,8 +48,8 @@ static bool metadata_fill_topic(KafkaRequest *request, const Topic *topic, Kafka
 {
     out->name = slice_of_text(topic->name);
     memcpy(out->topic_id.bytes, topic->uuid, sizeof(topic->uuid));
-    out->partitions.items = kafka_items_new(&request->arena, &KAFKA_METADATA_RESPONSE_PARTITION,
-                                            (size_t)topic->partition_count);
+    out->partitions.items =
+        kafka_items_new(&request->arena, &KAFKA_METADATA_RESPONSE_PARTITION, (size_t)topic->partition_count);
     for (int32_t i = 0; out->partitions.items && i < topic->partition_count; i++) {
         if (!metadata_fill_partition(request, topic->partitions[i], &out->partitions.items[i])) {
             return false;
@@ -63,7 +64,8 @@ static bool metadata_fill_all(KafkaRequest *request, KafkaMetadataResponse *resp
     const Catalog *catalog = api_agent(request)->catalog;
     size_t count = catalog_topic_count(catalog);
     response->topics.items = kafka_items_new(&request->arena, &KAFKA_METADATA_RESPONSE_TOPIC, count);
-    for (Topic *topic = catalog_first(catalog); response->topics.items && topic; topic = catalog_next(topic)) {
+    for (Topic *topic = catalog_first(catalog); response->topics.items && topic;
+         topic = catalog_next(topic)) {
         if (!metadata_fill_topic(request, topic, &response->topics.items[response->topics.count++])) {
             return false;
         }
@@ -182,7 +184,8 @@ static void metadata_create(MetadataState *state)
     state->creating = 1;
     for (int32_t i = 0; i < asked->topics.count; i++) {
         const KafkaMetadataRequestTopic *wanted = &asked->topics.items[i];
-        if (!slice_is_null(wanted->name) && api_uuid_is_zero(&wanted->topic_id) && metadata_misses(state, wanted)) {
+        if (!slice_is_null(wanted->name) && api_uuid_is_zero(&wanted->topic_id) &&
+            metadata_misses(state, wanted)) {
             state->creating++;
             topic_create(agent, wanted->name, agent->settings.default_partitions, SLICE_LITERAL("{}"),
                          metadata_created, state);

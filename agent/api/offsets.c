@@ -1,5 +1,5 @@
-/* offsets.c: ListOffsets and OffsetForLeaderEpoch. The brain answers for all partitions of a request at once; an offset by
- * time is then found inside the segment that it names. */
+/* offsets.c: ListOffsets and OffsetForLeaderEpoch. The brain answers for all partitions of a request at once;
+ * an offset by time is then found inside the segment that it names. */
 #include <stdlib.h>
 
 #include "agent/api/api.h"
@@ -12,18 +12,21 @@ enum {
     EPOCH_OLDEST = 4, /* first version of ListOffsets with a leader epoch */
     TIMESTAMP_MAX = -3,
     TIMESTAMP_EARLIEST_LOCAL = -4,
-    DECOMPRESSED_BYTES_MAX = 256 * 1024 * 1024
+    DECOMPRESSED_BYTES_MAX = 64 * 1024 * 1024
 };
 
 static const BrainStatement list_statement = {
     "list_offsets",
-    "SELECT request, \"offset\", \"timestamp\", leader_epoch, base_offset, end_offset, object_id, object_key, byte_start, "
+    "SELECT request, \"offset\", \"timestamp\", leader_epoch, base_offset, end_offset, object_id, "
+    "object_key, byte_start, "
     "byte_length FROM sh_list_offsets($1, $2, $3)",
     3,
     { BRAIN_INT4S, BRAIN_INT4S, BRAIN_INT8S },
 };
 static const BrainStatement epochs_statement = {
-    "leader_epochs", "SELECT request, leader_epoch, end_offset FROM sh_offsets_for_leader_epochs($1, $2, $3)", 3,
+    "leader_epochs",
+    "SELECT request, leader_epoch, end_offset FROM sh_offsets_for_leader_epochs($1, $2, $3)",
+    3,
     { BRAIN_INT4S, BRAIN_INT4S, BRAIN_INT4S }
 };
 
@@ -36,6 +39,7 @@ typedef struct OffsetsItem {
     int32_t topic_id;
     int32_t partition;
     int64_t timestamp;
+    SegmentRef segment; /* key NULL: no record is to be looked for */
 } OffsetsItem;
 
 struct OffsetsState {
@@ -44,10 +48,14 @@ struct OffsetsState {
     OffsetsItem *items;
     size_t item_count;
     size_t waiting;
+    size_t next_read; /* segments are read one at a time: each is memory of its size */
+    bool reading;
+    bool starting; /* offsets_read_all() is on the stack */
     bool refreshed;
 };
 
 static void list_offsets_begin(OffsetsState *state);
+static void offsets_read_all(OffsetsState *state);
 
 static void offsets_answered(OffsetsState *state)
 {
@@ -65,11 +73,12 @@ static Status offsets_find(Slice batches, int64_t timestamp, RecordPosition *fou
     while (batch_next(&iterator) && status_is_ok(&status)) {
         RecordPosition position = { OFFSET_UNKNOWN, -1 };
         if (timestamp == TIMESTAMP_MAX && iterator.header.max_timestamp > found->timestamp) {
-            status = record_find_max_timestamp(iterator.bytes, &iterator.header, DECOMPRESSED_BYTES_MAX, &position);
+            status = record_find_max_timestamp(iterator.bytes, &iterator.header, DECOMPRESSED_BYTES_MAX,
+                                               &position);
             *found = position.timestamp > found->timestamp ? position : *found;
         } else if (timestamp != TIMESTAMP_MAX && iterator.header.max_timestamp >= timestamp) {
-            status = record_find_timestamp(iterator.bytes, &iterator.header, timestamp, DECOMPRESSED_BYTES_MAX,
-                                           &position);
+            status = record_find_timestamp(iterator.bytes, &iterator.header, timestamp,
+                                           DECOMPRESSED_BYTES_MAX, &position);
             if (position.offset != OFFSET_UNKNOWN) {
                 *found = position;
                 break;
@@ -94,7 +103,29 @@ static void offsets_segment_read(void *argument, const Status *status, Slice bat
         journal_seldom(JOURNAL_WARN, "offsets", "an offset could not be found by time: %s", found.message);
         item->answer->error_code = KAFKA_ERROR_KAFKA_STORAGE_ERROR;
     }
-    offsets_answered(item->state);
+    item->state->reading = false;
+    if (!item->state->starting) {
+        offsets_read_all(item->state);
+    }
+}
+
+/* Reads what is to be read, one segment after the other; a read that ends at once does not deepen the stack.
+ */
+static void offsets_read_all(OffsetsState *state)
+{
+    Fetcher *fetcher = api_agent(state->request)->fetcher;
+    state->starting = true;
+    while (!state->reading && state->next_read < state->item_count && !state->request->abandoned) {
+        OffsetsItem *item = &state->items[state->next_read++];
+        if (item->segment.key) {
+            state->reading = true;
+            fetcher_read_segment(fetcher, &item->segment, offsets_segment_read, item);
+        }
+    }
+    state->starting = false;
+    if (!state->reading) {
+        offsets_answered(state);
+    }
 }
 
 static void offsets_apply(OffsetsItem *item, const BrainResult *result, int row)
@@ -111,7 +142,7 @@ static void offsets_apply(OffsetsItem *item, const BrainResult *result, int row)
         return;
     }
     Slice key = brain_text(result, row, 7);
-    SegmentRef ref = {
+    item->segment = (SegmentRef){
         .base_offset = brain_int8(result, row, 4),
         .end_offset = brain_int8(result, row, 5),
         .object_id = brain_int8(result, row, 6),
@@ -120,23 +151,21 @@ static void offsets_apply(OffsetsItem *item, const BrainResult *result, int row)
         .byte_length = brain_int4(result, row, 9),
         .leader_epoch = brain_int4(result, row, 3),
     };
-    if (!ref.key) {
+    if (!item->segment.key) {
         item->answer->error_code = KAFKA_ERROR_REQUEST_TIMED_OUT;
         return;
     }
     if (item->timestamp != TIMESTAMP_MAX && !brain_is_null(result, row, 2)) {
         item->timestamp = brain_int8(result, row, 2);
     }
-    item->state->waiting++;
-    fetcher_read_segment(api_agent(item->state->request)->fetcher, &ref, offsets_segment_read, item);
 }
 
 static void offsets_told(const BrainResult *result, void *argument)
 {
     OffsetsState *state = argument;
     int rows = status_is_ok(&result->status) ? brain_row_count(result) : 0;
-    KafkaError error =
-        status_is_ok(&result->status) ? KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION : KAFKA_ERROR_LEADER_NOT_AVAILABLE;
+    KafkaError error = status_is_ok(&result->status) ? KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION
+                                                     : KAFKA_ERROR_LEADER_NOT_AVAILABLE;
     for (size_t i = 0; i < state->item_count; i++) {
         state->items[i].answer->error_code = (int16_t)error;
     }
@@ -146,7 +175,7 @@ static void offsets_told(const BrainResult *result, void *argument)
             offsets_apply(&state->items[request - 1], result, row);
         }
     }
-    offsets_answered(state);
+    offsets_read_all(state);
 }
 
 static void offsets_ask(OffsetsState *state)
@@ -211,7 +240,8 @@ static bool offsets_resolve(OffsetsState *state)
         Topic *topic = catalog_topic(api_agent(state->request)->catalog, wanted->name);
         out->name = wanted->name;
         for (int32_t j = 0; j < out->partitions.count; j++) {
-            known = offsets_item(state, topic, &wanted->partitions.items[j], &out->partitions.items[j]) && known;
+            known =
+                offsets_item(state, topic, &wanted->partitions.items[j], &out->partitions.items[j]) && known;
         }
     }
     return known;
@@ -243,11 +273,13 @@ static bool list_offsets_allocate(OffsetsState *state)
     const KafkaListOffsetsRequest *asked = request->message;
     int32_t count = asked->topics.count > 0 ? asked->topics.count : 0;
     size_t items = 0;
-    state->response.topics.items = kafka_items_new(&request->arena, &KAFKA_LIST_OFFSETS_RESPONSE_TOPIC, (size_t)count);
+    state->response.topics.items =
+        kafka_items_new(&request->arena, &KAFKA_LIST_OFFSETS_RESPONSE_TOPIC, (size_t)count);
     state->response.topics.count = count;
     for (int32_t i = 0; state->response.topics.items && i < count; i++) {
         KafkaListOffsetsResponseTopic *out = &state->response.topics.items[i];
-        int32_t partitions = asked->topics.items[i].partitions.count > 0 ? asked->topics.items[i].partitions.count : 0;
+        int32_t partitions =
+            asked->topics.items[i].partitions.count > 0 ? asked->topics.items[i].partitions.count : 0;
         out->partitions.items =
             kafka_items_new(&request->arena, &KAFKA_LIST_OFFSETS_RESPONSE_PARTITION, (size_t)partitions);
         out->partitions.count = partitions;
@@ -311,7 +343,8 @@ static void epochs_ask(EpochsState *state, size_t capacity)
     brain_put_int4s(&parameters, state->numbers + capacity, state->count);
     brain_put_int4s(&parameters, state->numbers + 2 * capacity, state->count);
     brain_send(api_agent(state->request)->brain, BRAIN_READ,
-               &(BrainQuery){ .statement = &epochs_statement, .parameters = &parameters }, epochs_told, state);
+               &(BrainQuery){ .statement = &epochs_statement, .parameters = &parameters }, epochs_told,
+               state);
 }
 
 static void epochs_item(EpochsState *state, size_t capacity, Topic *topic,
@@ -336,7 +369,8 @@ static size_t epochs_count(const KafkaOffsetForLeaderEpochRequest *asked)
 {
     size_t count = 0;
     for (int32_t i = 0; i < asked->topics.count; i++) {
-        count += asked->topics.items[i].partitions.count > 0 ? (size_t)asked->topics.items[i].partitions.count : 0;
+        count +=
+            asked->topics.items[i].partitions.count > 0 ? (size_t)asked->topics.items[i].partitions.count : 0;
     }
     return count;
 }
@@ -354,8 +388,8 @@ static bool epochs_resolve(EpochsState *state, size_t capacity)
         KafkaOffsetForLeaderEpochResponseTopic *out = &state->response.topics.items[i];
         int32_t partitions = wanted->partitions.count > 0 ? wanted->partitions.count : 0;
         out->topic = wanted->topic;
-        out->partitions.items =
-            kafka_items_new(&request->arena, &KAFKA_OFFSET_FOR_LEADER_EPOCH_RESPONSE_PARTITION, (size_t)partitions);
+        out->partitions.items = kafka_items_new(
+            &request->arena, &KAFKA_OFFSET_FOR_LEADER_EPOCH_RESPONSE_PARTITION, (size_t)partitions);
         out->partitions.count = partitions;
         if (!out->partitions.items) {
             return false;

@@ -1,7 +1,7 @@
-/* produce.c: Produce. Each partition's batch is checked and given to the log; the reply leaves when all of them have their
- * answer. A reply means durable, so that acks=1 is acks=all here.
- * Kafka's rules: one batch of format 2 per partition since version 3; versions 0 to 2 are advertised, because librdkafka
- * looks for them, and refused. */
+/* produce.c: Produce. Each partition's batch is checked and given to the log; the reply leaves when all of
+ * them have their answer. A reply means durable, so that acks=1 is acks=all here. Kafka's rules: one batch of
+ * format 2 per partition since version 3; versions 0 to 2 are advertised, because librdkafka looks for them,
+ * and refused. */
 #include <stdlib.h>
 
 #include "agent/api/api.h"
@@ -70,7 +70,8 @@ static void produce_release(ProduceTask *task)
     }
 }
 
-static void produce_refuse(ProduceTask *task, KafkaProduceResponsePartition *answer, KafkaError error, const char *why)
+static void produce_refuse(ProduceTask *task, KafkaProduceResponsePartition *answer, KafkaError error,
+                           const char *why)
 {
     task->failed = true;
     answer->error_code = (int16_t)error;
@@ -129,7 +130,8 @@ static BatchError produce_check(const KafkaRequest *request, const TopicConfig *
         return batch_error(BATCH_RECORD_INVALID, "transactions are not supported");
     }
     error = batch_check(records, header, &limits, &facts);
-    if (error.code == BATCH_OK && batch_codec(header) != 0 && api_agent(request)->settings.validate_compressed) {
+    if (error.code == BATCH_OK && batch_codec(header) != 0 &&
+        api_agent(request)->settings.validate_compressed) {
         error = batch_check_compressed(records, header, &limits, &facts);
     }
     if (error.code == BATCH_OK && facts.walked && facts.max_timestamp != header->max_timestamp) {
@@ -139,8 +141,8 @@ static BatchError produce_check(const KafkaRequest *request, const TopicConfig *
     return error;
 }
 
-static void produce_append(ProduceTask *task, KafkaProduceResponsePartition *answer, Partition *partition, Slice records,
-                           const BatchHeader *header, int64_t append_time_ms)
+static void produce_append(ProduceTask *task, KafkaProduceResponsePartition *answer, Partition *partition,
+                           Slice records, const BatchHeader *header, int64_t append_time_ms)
 {
     KafkaRequest *request = task->request;
     const KafkaProduceRequest *asked = request->message;
@@ -148,6 +150,11 @@ static void produce_append(ProduceTask *task, KafkaProduceResponsePartition *ans
                          : asked->timeout_ms > PRODUCE_TIMEOUT_MAX_MS ? PRODUCE_TIMEOUT_MAX_MS
                                                                       : asked->timeout_ms;
     int64_t now_ms = time_ms();
+    KafkaError early = log_check_order(api_agent(request)->log, partition, header, now_ms);
+    if (early != KAFKA_ERROR_NONE) {
+        produce_refuse(task, answer, early, "an earlier batch of this producer failed; send that one first");
+        return;
+    }
     LogAppend append = {
         .partition = partition,
         .frame = request->frame,
@@ -168,7 +175,8 @@ static void produce_append(ProduceTask *task, KafkaProduceResponsePartition *ans
     produce_refuse(task, answer, KAFKA_ERROR_REQUEST_TIMED_OUT, "memory is short");
 }
 
-static void produce_not_leader(ProduceTask *task, KafkaProduceResponsePartition *answer, const Partition *partition)
+static void produce_not_leader(ProduceTask *task, KafkaProduceResponsePartition *answer,
+                               const Partition *partition)
 {
     produce_refuse(task, answer, KAFKA_ERROR_NOT_LEADER_OR_FOLLOWER, NULL);
     if (task->request->version < PRODUCE_LEADER_OLDEST) {
@@ -203,7 +211,8 @@ static void produce_partition(ProduceTask *task, Topic *topic, const KafkaProduc
         batch_set_append_time((uint8_t *)(uintptr_t)sent->records.data, sent->records.size, now_ms);
         (void)batch_header_read(sent->records, &header).code;
     }
-    produce_append(task, answer, partition, sent->records, &header, topic->config.log_append_time ? now_ms : -1);
+    produce_append(task, answer, partition, sent->records, &header,
+                   topic->config.log_append_time ? now_ms : -1);
 }
 
 /* What is wrong with the request as a whole. */
@@ -222,8 +231,8 @@ static KafkaError produce_check_request(const KafkaRequest *request)
     return KAFKA_ERROR_NONE;
 }
 
-static bool produce_topic(ProduceTask *task, const KafkaProduceRequestTopic *sent, KafkaProduceResponseTopic *answer,
-                          KafkaError refused)
+static bool produce_topic(ProduceTask *task, const KafkaProduceRequestTopic *sent,
+                          KafkaProduceResponseTopic *answer, KafkaError refused)
 {
     KafkaError error;
     Topic *topic = api_topic(task->request, sent->name, &sent->topic_id, &error);

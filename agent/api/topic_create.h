@@ -10,6 +10,7 @@
 typedef void (*TopicCreated)(void *argument, KafkaError error, const char *message);
 
 /* config is a JSON object. Name and config are copied. done is called from the loop. */
-void topic_create(Agent *agent, Slice name, int32_t partitions, Slice config, TopicCreated done, void *argument);
+void topic_create(Agent *agent, Slice name, int32_t partitions, Slice config, TopicCreated done,
+                  void *argument);
 
 #endif

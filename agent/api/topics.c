@@ -1,5 +1,6 @@
-/* topics.c: CreateTopics, DeleteTopics, CreatePartitions. Each topic is a call of its own in the brain; the reply leaves
- * when all are answered and the catalog has been read anew, so that what it says can be seen at once. */
+/* topics.c: CreateTopics, DeleteTopics, CreatePartitions. Each topic is a call of its own in the brain; the
+ * reply leaves when all are answered and the catalog has been read anew, so that what it says can be seen at
+ * once. */
 #include <stdlib.h>
 
 #include <jansson.h>
@@ -10,13 +11,16 @@
 
 enum { PARTITIONS_DEFAULT = -1, REPLICATION_DEFAULT = -1, REPLICATION_FACTOR = 1 };
 
-static const BrainStatement create_statement = {
-    "create_topic", "SELECT (sh_create_topic($1, $2, $3)).topic_id", 3, { BRAIN_TEXT, BRAIN_INT4, BRAIN_JSONB }
-};
+static const BrainStatement create_statement = { "create_topic",
+                                                 "SELECT (sh_create_topic($1, $2, $3)).topic_id",
+                                                 3,
+                                                 { BRAIN_TEXT, BRAIN_INT4, BRAIN_JSONB } };
 static const BrainStatement check_statement = {
     "check_topic", "SELECT sh_check_topic($1, $2, $3)", 3, { BRAIN_TEXT, BRAIN_INT4, BRAIN_JSONB }
 };
-static const BrainStatement delete_statement = { "delete_topic", "SELECT sh_delete_topic($1)", 1, { BRAIN_TEXT } };
+static const BrainStatement delete_statement = {
+    "delete_topic", "SELECT sh_delete_topic($1)", 1, { BRAIN_TEXT }
+};
 static const BrainStatement widen_statement = {
     "add_partitions", "SELECT sh_add_partitions($1, $2)", 2, { BRAIN_TEXT, BRAIN_INT4 }
 };
@@ -40,8 +44,8 @@ static void topic_create_answered(const BrainResult *result, void *argument)
     creation.done(creation.argument, error, message);
 }
 
-static void topic_ask(Agent *agent, const BrainStatement *statement, BrainParameters *parameters, TopicCreated done,
-                      void *argument)
+static void topic_ask(Agent *agent, const BrainStatement *statement, BrainParameters *parameters,
+                      TopicCreated done, void *argument)
 {
     TopicCreation *creation = malloc(sizeof(TopicCreation));
     if (!creation) {
@@ -54,7 +58,8 @@ static void topic_ask(Agent *agent, const BrainStatement *statement, BrainParame
                topic_create_answered, creation);
 }
 
-void topic_create(Agent *agent, Slice name, int32_t partitions, Slice config, TopicCreated done, void *argument)
+void topic_create(Agent *agent, Slice name, int32_t partitions, Slice config, TopicCreated done,
+                  void *argument)
 {
     BrainParameters parameters;
     brain_parameters_init(&parameters);
@@ -174,7 +179,8 @@ static Slice create_config(KafkaRequest *request, const KafkaCreateTopicsRequest
     return copy;
 }
 
-static int32_t create_partition_count(const KafkaRequest *request, const KafkaCreateTopicsRequestTopic *wanted)
+static int32_t create_partition_count(const KafkaRequest *request,
+                                      const KafkaCreateTopicsRequestTopic *wanted)
 {
     if (wanted->assignments.count > 0) {
         return wanted->assignments.count;
@@ -200,7 +206,8 @@ static const char *create_complaint(const KafkaCreateTopicsRequest *asked, int32
     }
     if (wanted->replication_factor == 0 || wanted->replication_factor < REPLICATION_DEFAULT) {
         *error = KAFKA_ERROR_INVALID_REPLICATION_FACTOR;
-        return "the replication factor must be at least 1, or -1 for the default; the object store keeps the copies";
+        return "the replication factor must be at least 1, or -1 for the default; the object store keeps the "
+               "copies";
     }
     for (int32_t i = 0; i < wanted->assignments.count; i++) {
         if (wanted->assignments.items[i].partition_index != i) {
@@ -271,7 +278,8 @@ static void delete_reply(TopicsState *state)
     kafka_request_reply(state->request, &state->response.deleted);
 }
 
-static void delete_one(TopicsState *state, Slice name, const KafkaUuid *topic_id, KafkaDeleteTopicsResponseResponse *out)
+static void delete_one(TopicsState *state, Slice name, const KafkaUuid *topic_id,
+                       KafkaDeleteTopicsResponseResponse *out)
 {
     KafkaRequest *request = state->request;
     TopicAnswer answer = { state, &out->error_code, &out->error_message };
@@ -340,7 +348,8 @@ static void widen_one(TopicsState *state, int32_t index)
         if (!topic) {
             topic_refuse(answer, KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION, "there is no such topic");
         } else if (wanted->count <= topic->partition_count) {
-            topic_refuse(answer, KAFKA_ERROR_INVALID_PARTITIONS, "the topic has that many partitions already");
+            topic_refuse(answer, KAFKA_ERROR_INVALID_PARTITIONS,
+                         "the topic has that many partitions already");
         }
         return;
     }

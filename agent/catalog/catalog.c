@@ -1,4 +1,5 @@
-/* catalog.c: one refresh at a time; those who ask while one runs wait for the next, which starts when it ends. */
+/* catalog.c: one refresh at a time; those who ask while one runs wait for the next, which starts when it
+ * ends. */
 #include "agent/catalog/catalog.h"
 
 #include <stdio.h>
@@ -15,8 +16,10 @@ static const BrainStatement catalog_statement = {
     "catalog", "SELECT topic_id, topic_uuid, name, config, leaders, epochs FROM sh_catalog()", 0, { 0 }
 };
 static const BrainStatement agents_statement = {
-    "agents", "SELECT agent_id, kafka_host, kafka_port, coalesce(zone, ''), sh_cluster_id(), "
-    "decode(translate(sh_cluster_id(), '-_', '+/') || '==', 'base64') FROM sh_agents() ORDER BY agent_id", 0,
+    "agents",
+    "SELECT agent_id, kafka_host, kafka_port, coalesce(zone, ''), sh_cluster_id(), "
+    "decode(translate(sh_cluster_id(), '-_', '+/') || '==', 'base64') FROM sh_agents() ORDER BY agent_id",
+    0,
     { 0 }
 };
 
@@ -36,6 +39,7 @@ struct Catalog {
     char cluster_id[CLUSTER_ID_MAX];
     uint8_t cluster_uuid[16];
     bool loaded;
+    bool fresh; /* the last refresh succeeded */
     bool refreshing;
     bool wanted; /* somebody waits for the next refresh */
     uint32_t refreshes;
@@ -101,7 +105,8 @@ void catalog_free(Catalog *catalog)
 {
     Topic *topic;
     Topic *next;
-    HASH_ITER(by_id, catalog->by_id, topic, next) {
+    HASH_ITER(by_id, catalog->by_id, topic, next)
+    {
         topic_remove(catalog, topic);
     }
     agents_free(catalog->agents, catalog->agent_count);
@@ -185,7 +190,8 @@ static void catalog_read(const BrainResult *result, void *argument)
     }
     Topic *topic;
     Topic *next;
-    HASH_ITER(by_id, catalog->by_id, topic, next) {
+    HASH_ITER(by_id, catalog->by_id, topic, next)
+    {
         if (topic->seen != catalog->refreshes) {
             topic_remove(catalog, topic);
         }
@@ -229,9 +235,8 @@ static void agents_read(const BrainResult *result, void *argument)
     if (status_is_ok(&result->status)) {
         catalog_take_agents(catalog, result);
     }
-    if (status_is_ok(&status)) {
-        catalog->loaded = true;
-    }
+    catalog->fresh = status_is_ok(&status);
+    catalog->loaded = catalog->loaded || catalog->fresh;
     metric_add(METRIC_CATALOG_REFRESHES, 1);
     Waiter *waiters = catalog->now;
     catalog->now = NULL;
@@ -253,8 +258,10 @@ static void catalog_start(Catalog *catalog)
     catalog->later = NULL;
     catalog->refreshing = true;
     catalog->wanted = false;
-    brain_send(catalog->brain, BRAIN_READ, &(BrainQuery){ .statement = &catalog_statement }, catalog_read, catalog);
-    brain_send(catalog->brain, BRAIN_READ, &(BrainQuery){ .statement = &agents_statement }, agents_read, catalog);
+    brain_send(catalog->brain, BRAIN_READ, &(BrainQuery){ .statement = &catalog_statement }, catalog_read,
+               catalog);
+    brain_send(catalog->brain, BRAIN_READ, &(BrainQuery){ .statement = &agents_statement }, agents_read,
+               catalog);
 }
 
 void catalog_refresh(Catalog *catalog, CatalogRefreshed done, void *argument)
@@ -273,6 +280,11 @@ void catalog_refresh(Catalog *catalog, CatalogRefreshed done, void *argument)
     if (!catalog->refreshing) {
         catalog_start(catalog);
     }
+}
+
+bool catalog_is_fresh(const Catalog *catalog)
+{
+    return catalog->fresh || catalog->refreshing;
 }
 
 bool catalog_is_loaded(const Catalog *catalog)

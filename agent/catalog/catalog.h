@@ -1,5 +1,5 @@
-/* catalog.h: the agent's copy of the brain's topics, leaders and agents. Read anew whenever the brain says that something
- * changed, and when somebody asks for what the copy does not have; never guessed. */
+/* catalog.h: the agent's copy of the brain's topics, leaders and agents. Read anew whenever the brain says
+ * that something changed, and when somebody asks for what the copy does not have; never guessed. */
 #ifndef STREAMHOUSE_CATALOG_H
 #define STREAMHOUSE_CATALOG_H
 
@@ -25,13 +25,17 @@ typedef void (*CatalogTopicEvent)(void *context, Topic *topic);
 Catalog *catalog_new(Brain *brain);
 void catalog_free(Catalog *catalog);
 
-/* Called for each deleted topic, before the catalog's reference goes, and for each topic with a new leader. */
+/* Called for each deleted topic, before the catalog's reference goes, and for each topic with a new leader.
+ */
 void catalog_on_change(Catalog *catalog, CatalogTopicEvent deleted, CatalogTopicEvent moved, void *context);
 
-/* Reads everything anew, then calls done (NULL is allowed) from the loop. A refresh that began before the call does not
- * count: what was true at the time of the call is in the copy when done is called. */
+/* Reads everything anew, then calls done (NULL is allowed) from the loop. A refresh that began before the
+ * call does not count: what was true at the time of the call is in the copy when done is called. */
 void catalog_refresh(Catalog *catalog, CatalogRefreshed done, void *argument);
 
+/* Did the last refresh succeed, or is one under way? Otherwise somebody should ask for another before long.
+ */
+bool catalog_is_fresh(const Catalog *catalog);
 /* Has it been read at all? */
 bool catalog_is_loaded(const Catalog *catalog);
 

@@ -107,7 +107,9 @@ void topic_config_read(TopicConfig *config, Slice json)
     json_t *configs = slice_is_null(json) ? NULL : json_loadb((const char *)json.data, json.size, 0, NULL);
     int64_t max_bytes = config_number(configs, "max.message.bytes", DEFAULT_MAX_MESSAGE_BYTES);
     *config = (TopicConfig){
-        .max_message_bytes = max_bytes > INT32_MAX ? INT32_MAX : max_bytes > 0 ? (int32_t)max_bytes : 0,
+        .max_message_bytes = max_bytes > INT32_MAX ? INT32_MAX
+                             : max_bytes > 0       ? (int32_t)max_bytes
+                                                   : 0,
         .log_append_time = config_contains(configs, "message.timestamp.type", "LogAppendTime"),
         .compacted = config_contains(configs, "cleanup.policy", "compact"),
         .timestamp_before_max_ms = config_number(configs, "message.timestamp.before.max.ms", INT64_MAX),

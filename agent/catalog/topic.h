@@ -1,5 +1,5 @@
-/* topic.h: what an agent knows of a topic and its partitions. Filled from the brain by catalog.c; the log, the reader and
- * the protocol handlers hang their per-partition state on a Partition. */
+/* topic.h: what an agent knows of a topic and its partitions. Filled from the brain by catalog.c; the log,
+ * the reader and the protocol handlers hang their per-partition state on a Partition. */
 #ifndef STREAMHOUSE_TOPIC_H
 #define STREAMHOUSE_TOPIC_H
 
@@ -30,7 +30,7 @@ typedef struct TailRing {
 typedef struct TopicConfig {
     int32_t max_message_bytes;
     bool log_append_time;
-    bool compacted;               /* cleanup.policy contains compact: a record needs a key */
+    bool compacted;                  /* cleanup.policy contains compact: a record needs a key */
     int64_t timestamp_before_max_ms; /* message.timestamp.before.max.ms */
     int64_t timestamp_after_max_ms;  /* message.timestamp.after.max.ms */
 } TopicConfig;
@@ -45,9 +45,9 @@ typedef struct Partition {
     int64_t high_watermark;   /* likewise; only ever rises while the topic lives */
     uint32_t watermark_age;   /* the watch's generation when it was asked for (agent/read) */
 
-    Append *appends;      /* accepted batches without a final answer, in order (agent/log) */
-    TailRing tail;        /* newest committed batches (agent/log/tail.c) */
-    FetchWait *waits;     /* fetches that wait for this partition to move (agent/read) */
+    Append *appends;         /* accepted batches without a final answer, in order (agent/log) */
+    TailRing tail;           /* newest committed batches (agent/log/tail.c) */
+    FetchWait *waits;        /* fetches that wait for this partition to move (agent/read) */
     SegmentWindow *segments; /* cached segment pointers, most recently used first (agent/read) */
 } Partition;
 

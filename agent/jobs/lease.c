@@ -1,5 +1,5 @@
-/* lease.c: one query a heartbeat, one at a time. What the lease covers is in the catalog, which is read anew when the brain
- * says that this agent's leases changed. */
+/* lease.c: one query a heartbeat, one at a time. What the lease covers is in the catalog, which is read anew
+ * when the brain says that this agent's leases changed. */
 #include "agent/jobs/lease.h"
 
 #include <stdlib.h>
@@ -18,8 +18,8 @@ static const BrainStatement heartbeat_statement = {
     "SELECT agent_id, lease_version, changed, coalesce(cardinality(partitions), 0) "
     "FROM sh_agent_heartbeat($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     10,
-    { BRAIN_TEXT, BRAIN_UUID, BRAIN_TEXT, BRAIN_INT4, BRAIN_TEXT, BRAIN_INT4, BRAIN_TEXT, BRAIN_TEXT, BRAIN_INT4,
-      BRAIN_INT8 },
+    { BRAIN_TEXT, BRAIN_UUID, BRAIN_TEXT, BRAIN_INT4, BRAIN_TEXT, BRAIN_INT4, BRAIN_TEXT, BRAIN_TEXT,
+      BRAIN_INT4, BRAIN_INT8 },
 };
 static const BrainStatement leave_statement = {
     "leave", "SELECT sh_agent_leave($1, $2)", 2, { BRAIN_INT4, BRAIN_UUID }
@@ -36,7 +36,7 @@ struct Lease {
     bool asking;
     bool leaving;
     bool replaced; /* a later process has this agent's name: it beats no more */
-    bool freed; /* the timer is closed; the last answer frees the rest */
+    bool freed;    /* the timer is closed; the last answer frees the rest */
     void (*left)(void *argument);
     void *left_argument;
 };
@@ -77,6 +77,8 @@ static void lease_answered(const BrainResult *result, void *argument)
         lease->valid_until_ms = lease->sent_ms + lease->agent->settings.lease_ttl_ms;
         if (brain_bool(result, 0, 2)) {
             metric_set(METRIC_LEASE_PARTITIONS, brain_int4(result, 0, 3));
+        }
+        if (brain_bool(result, 0, 2) || !catalog_is_fresh(lease->agent->catalog)) {
             catalog_refresh(lease->agent->catalog, NULL, NULL);
         }
         condition_hold(lease->condition);
@@ -88,7 +90,8 @@ static void lease_answered(const BrainResult *result, void *argument)
 
 static int lease_advertised_port(const Agent *agent)
 {
-    return agent->settings.advertised_port != 0 ? agent->settings.advertised_port : kafka_server_port(agent->kafka);
+    return agent->settings.advertised_port != 0 ? agent->settings.advertised_port
+                                                : kafka_server_port(agent->kafka);
 }
 
 static void lease_beat(uv_timer_t *timer)
@@ -167,7 +170,8 @@ static void lease_left(const BrainResult *result, void *argument)
     if (status_is_ok(&result->status)) {
         journal(JOURNAL_INFO, "lease", "gave %d leases back", brain_int4(result, 0, 0));
     } else {
-        journal(JOURNAL_WARN, "lease", "leases could not be given back, they expire by themselves: %s", result->message);
+        journal(JOURNAL_WARN, "lease", "leases could not be given back, they expire by themselves: %s",
+                result->message);
     }
     lease->left(lease->left_argument);
 }
@@ -185,8 +189,8 @@ static void lease_leave_now(Lease *lease)
     brain_put_int4(&parameters, lease->agent_id);
     brain_put_uuid(&parameters, (const uint8_t *)lease->agent->incarnation);
     brain_send(lease->agent->brain, BRAIN_CONTROL,
-               &(BrainQuery){ .statement = &leave_statement, .parameters = &parameters, .deadline_ms = 5000 }, lease_left,
-               lease);
+               &(BrainQuery){ .statement = &leave_statement, .parameters = &parameters, .deadline_ms = 5000 },
+               lease_left, lease);
 }
 
 void lease_leave(Lease *lease, void (*done)(void *argument), void *argument)

@@ -1,5 +1,6 @@
-/* lease.h: this agent's membership: it says once a heartbeat that it lives, and holds leases only as long as that was heard.
- * Time runs from before the heartbeat was sent, on the monotonic clock, so that the agent stops before others may begin. */
+/* lease.h: this agent's membership: it says once a heartbeat that it lives, and holds leases only as long as
+ * that was heard. Time runs from before the heartbeat was sent, on the monotonic clock, so that the agent
+ * stops before others may begin. */
 #ifndef STREAMHOUSE_LEASE_H
 #define STREAMHOUSE_LEASE_H
 

@@ -1,5 +1,5 @@
-/* reaper.c: a round: ask the brain which objects are to go (sh_reap), delete them, and report those that are gone
- * (sh_reaped). What could not be deleted is handed out again in a later round. */
+/* reaper.c: a round: ask the brain which objects are to go (sh_reap), delete them, and report those that are
+ * gone (sh_reaped). What could not be deleted is handed out again in a later round. */
 #include "agent/jobs/reaper.h"
 
 #include <stdlib.h>
@@ -65,7 +65,9 @@ static void reaper_deleted_one(Reaper *reaper)
     brain_parameters_init(&parameters);
     brain_put_int8s(&parameters, reaper->gone, reaper->gone_count);
     brain_send(reaper->agent->brain, BRAIN_CONTROL,
-               &(BrainQuery){ .statement = &reaped_statement, .parameters = &parameters, .deadline_ms = REAP_DEADLINE_MS },
+               &(BrainQuery){ .statement = &reaped_statement,
+                              .parameters = &parameters,
+                              .deadline_ms = REAP_DEADLINE_MS },
                reaper_reported, reaper);
 }
 
@@ -107,7 +109,8 @@ static void reaper_told(const BrainResult *result, void *argument)
     Reaper *reaper = argument;
     int count = status_is_ok(&result->status) ? brain_row_count(result) : 0;
     if (!status_is_ok(&result->status)) {
-        journal_seldom(JOURNAL_WARN, "reaper", "PostgreSQL could not be asked what to delete: %s", result->message);
+        journal_seldom(JOURNAL_WARN, "reaper", "PostgreSQL could not be asked what to delete: %s",
+                       result->message);
     }
     reaper->gone = malloc((size_t)count * sizeof(int64_t) + 1);
     reaper->deleting = 1;
@@ -132,7 +135,8 @@ static void reaper_round(uv_timer_t *timer)
     brain_put_int4(&parameters, agent_id);
     brain_put_int4(&parameters, settings->reap_objects_max);
     brain_send(reaper->agent->brain, BRAIN_CONTROL,
-               &(BrainQuery){ .statement = &reap_statement, .parameters = &parameters, .deadline_ms = REAP_DEADLINE_MS },
+               &(BrainQuery){
+                   .statement = &reap_statement, .parameters = &parameters, .deadline_ms = REAP_DEADLINE_MS },
                reaper_told, reaper);
 }
 

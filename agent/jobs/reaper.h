@@ -1,4 +1,5 @@
-/* reaper.h: deletes from the store what the brain says nothing refers to. Nothing else in the agent ever deletes. */
+/* reaper.h: deletes from the store what the brain says nothing refers to. Nothing else in the agent ever
+ * deletes. */
 #ifndef STREAMHOUSE_REAPER_H
 #define STREAMHOUSE_REAPER_H
 

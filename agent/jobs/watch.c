@@ -1,5 +1,6 @@
-/* watch.c: one call of sh_watch after the other. The first takes a cursor without waiting; when the brain lost its memory
- * of what moved (a restart), high watermarks are doubted and the next call starts from a new cursor. */
+/* watch.c: one call of sh_watch after the other. The first takes a cursor without waiting; when the brain
+ * lost its memory of what moved (a restart), high watermarks are doubted and the next call starts from a new
+ * cursor. */
 #include "agent/jobs/watch.h"
 
 #include <stdlib.h>
@@ -100,7 +101,9 @@ static void watch_ask(Watch *watch)
     brain_put_int4(&parameters, watch->cursor == 0 ? 0 : WATCH_WAIT_MS);
     watch->asking = true;
     brain_send(watch->agent->brain, BRAIN_WATCH,
-               &(BrainQuery){ .statement = &watch_statement, .parameters = &parameters, .deadline_ms = WATCH_DEADLINE_MS },
+               &(BrainQuery){ .statement = &watch_statement,
+                              .parameters = &parameters,
+                              .deadline_ms = WATCH_DEADLINE_MS },
                watch_answered, watch);
 }
 

@@ -1,4 +1,5 @@
-/* watch.h: hears from the brain which partitions moved, whoever moved them, so that waiting fetches never poll. */
+/* watch.h: hears from the brain which partitions moved, whoever moved them, so that waiting fetches never
+ * poll. */
 #ifndef STREAMHOUSE_WATCH_H
 #define STREAMHOUSE_WATCH_H
 

@@ -161,7 +161,8 @@ FrameProgress frame_fill(KafkaConnection *connection)
     if (!frame->block) {
         bool was_complete = frame->prefix_filled == FRAME_PREFIX_BYTES;
         bool is_complete = was_complete || frame_fill_prefix(connection);
-        if (!was_complete && frame->prefix_filled >= FRAME_LENGTH_BYTES && !frame_size_is_possible(connection)) {
+        if (!was_complete && frame->prefix_filled >= FRAME_LENGTH_BYTES &&
+            !frame_size_is_possible(connection)) {
             return FRAME_REFUSED;
         }
         if (!is_complete) {

@@ -1,7 +1,8 @@
 /* append.h: one record batch of a producer on its way into the log, and the object it travels in.
  *
- * A batch is gathered with others into an Upload, stored (the PUT), committed in the brain and answered. Batches of one
- * partition are committed in the order they were accepted: Partition.appends is that order, across uploads. */
+ * A batch is gathered with others into an Upload, stored (the PUT), committed in the brain and answered.
+ * Batches of one partition are committed in the order they were accepted: Partition.appends is that order,
+ * across uploads. */
 #ifndef STREAMHOUSE_APPEND_H
 #define STREAMHOUSE_APPEND_H
 
@@ -65,7 +66,7 @@ struct Upload {
     size_t unfinished; /* appends not APPEND_FINAL, plus calls under way */
     size_t bytes;      /* batches only */
     int64_t opened_ms;
-    int64_t newest_ms; /* when its last batch came */
+    int64_t newest_ms;            /* when its last batch came */
     int64_t earliest_deadline_ms; /* of its batches without an answer */
     int64_t latest_deadline_ms;
     int64_t object_id;

@@ -1,6 +1,6 @@
-/* commit.c: stored batches into the brain. A call carries batches of one object; of each partition only those that are
- * next in its order. What the brain calls locked is asked again in a call of that partition alone; what a lost
- * connection left open, with the same rows. */
+/* commit.c: stored batches into the brain. A call carries batches of one object; of each partition only those
+ * that are next in its order. What the brain calls locked is asked again in a call of that partition alone;
+ * what a lost connection left open, with the same rows. */
 #include "agent/log/log_internal.h"
 
 #include <assert.h>
@@ -62,7 +62,8 @@ static void commit_apply(Log *log, Append *append, const CommitAnswer *answer)
 static void commit_again_later(Log *log, Append *append, bool alone)
 {
     int64_t wait_ms = (int64_t)LOG_LOCKED_RETRY_MIN_MS << (append->retries < 8 ? append->retries : 8);
-    append->retry_at_ms = log->now_ms + (wait_ms < LOG_LOCKED_RETRY_MAX_MS ? wait_ms : LOG_LOCKED_RETRY_MAX_MS);
+    append->retry_at_ms =
+        log->now_ms + (wait_ms < LOG_LOCKED_RETRY_MAX_MS ? wait_ms : LOG_LOCKED_RETRY_MAX_MS);
     append->retries++;
     append->retry_alone = alone;
     append_enter(append, APPEND_LOCKED);
@@ -76,7 +77,8 @@ static void commit_refused(Log *log, Append *append, KafkaError error)
         metric_add(METRIC_LOG_FENCED, 1);
         log->backend.fenced(log->backend.context, append->partition);
     }
-    order_finish(log, append, error != KAFKA_ERROR_NONE ? error : KAFKA_ERROR_UNKNOWN_SERVER_ERROR, OFFSET_UNKNOWN);
+    order_finish(log, append, error != KAFKA_ERROR_NONE ? error : KAFKA_ERROR_UNKNOWN_SERVER_ERROR,
+                 OFFSET_UNKNOWN);
 }
 
 static void commit_answered(Log *log, Append *append, const CommitAnswer *answer)
@@ -99,7 +101,8 @@ static void commit_answered(Log *log, Append *append, const CommitAnswer *answer
     }
 }
 
-/* The answers are in the rows' order; a batch that got none, or another's, is a defect of the brain: asked again. */
+/* The answers are in the rows' order; a batch that got none, or another's, is a defect of the brain: asked
+ * again. */
 static void commit_apply_answers(CommitCall *call, const CommitAnswer *answers, size_t count)
 {
     for (size_t i = 0; i < call->count; i++) {
@@ -107,7 +110,8 @@ static void commit_apply_answers(CommitCall *call, const CommitAnswer *answers, 
         if (i < count && answers[i].batch == append->ordinal) {
             commit_answered(call->log, append, &answers[i]);
         } else {
-            journal_seldom(JOURNAL_ERROR, "log", "the brain's answer to a commit lacks batch %d", append->ordinal);
+            journal_seldom(JOURNAL_ERROR, "log", "the brain's answer to a commit lacks batch %d",
+                           append->ordinal);
             commit_again_later(call->log, append, true);
         }
     }
@@ -123,15 +127,16 @@ static void commit_finished(void *argument, CommitOutcome outcome, const CommitA
     if (outcome == COMMIT_ANSWERED) {
         commit_apply_answers(call, answers, count);
     } else if (outcome == COMMIT_EXPIRED) {
-        journal_seldom(JOURNAL_WARN, "log", "object %s came too late to be committed, its producers will send again",
-                       upload->key);
+        journal_seldom(JOURNAL_WARN, "log",
+                       "object %s came too late to be committed, its producers will send again", upload->key);
         for (size_t i = 0; i < call->count; i++) {
             order_finish(log, call->appends[i], KAFKA_ERROR_KAFKA_STORAGE_ERROR, OFFSET_UNKNOWN);
         }
     } else {
         metric_add(METRIC_LOG_COMMIT_RETRIES, 1);
         for (size_t i = 0; i < call->count; i++) {
-            /* A call that fails again and again fails for one of its partitions: the others go on without it. */
+            /* A call that fails again and again fails for one of its partitions: the others go on without it.
+             */
             bool alone = outcome == COMMIT_FAILED && call->appends[i]->retries > 0;
             commit_again_later(log, call->appends[i], alone);
         }
@@ -158,8 +163,8 @@ static void commit_send(Log *log, Upload *upload, CommitCall *call)
     upload->unfinished++;
     log->calls++;
     metric_add(METRIC_LOG_COMMITS, 1);
-    log->backend.commit(log->backend.context, upload->object_id, (int64_t)object_writer_size(&upload->object), rows,
-                        call->count, commit_finished, call);
+    log->backend.commit(log->backend.context, upload->object_id, (int64_t)object_writer_size(&upload->object),
+                        rows, call->count, commit_finished, call);
     free(rows);
 }
 
@@ -212,8 +217,8 @@ static bool commit_is_due(const Log *log, const Append *append)
 static size_t commit_run_length(const Append *head)
 {
     size_t length = 0;
-    for (const Append *append = head; append && append->upload == head->upload && append->state == APPEND_LOCKED;
-         append = append->next) {
+    for (const Append *append = head;
+         append && append->upload == head->upload && append->state == APPEND_LOCKED; append = append->next) {
         length++;
     }
     return length;
@@ -290,10 +295,12 @@ int64_t commit_next_due_ms(const Log *log)
     if (log->locked == 0) {
         return due;
     }
-    DL_FOREACH(log->uploads, upload) {
+    DL_FOREACH(log->uploads, upload)
+    {
         for (size_t i = 0; i < upload->append_count; i++) {
             const Append *append = upload->appends[i];
-            if (append->state == APPEND_LOCKED && append->partition->appends == append && append->retry_at_ms < due) {
+            if (append->state == APPEND_LOCKED && append->partition->appends == append &&
+                append->retry_at_ms < due) {
                 due = append->retry_at_ms;
             }
         }

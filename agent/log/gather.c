@@ -1,5 +1,5 @@
-/* gather.c: gathers batches of many partitions into the open upload, and seals it by bytes, by age, or because the store
- * has nothing else to do. */
+/* gather.c: gathers batches of many partitions into the open upload, and seals it by bytes, by age, or
+ * because the store has nothing else to do. */
 #include "agent/log/log_internal.h"
 
 #include <stdlib.h>

@@ -30,16 +30,23 @@ void log_set_cluster(Log *log, const uint8_t cluster_id[OBJECT_UUID_SIZE])
     memcpy(log->cluster_id, cluster_id, sizeof(log->cluster_id));
 }
 
+KafkaError log_check_order(Log *log, const Partition *partition, const BatchHeader *header, int64_t now_ms)
+{
+    return gap_check(&log->gaps, partition, header, now_ms);
+}
+
 void log_free(Log *log)
 {
     Upload *upload;
-    DL_FOREACH(log->uploads, upload) {
+    DL_FOREACH(log->uploads, upload)
+    {
         order_abandon(upload);
     }
     while (log->uploads) {
         upload_free(log, log->uploads);
     }
     tail_free(&log->tail);
+    gaps_free(&log->gaps);
     free(log);
 }
 

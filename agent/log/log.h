@@ -1,8 +1,8 @@
-/* log.h: the write path. Batches accepted from producers are gathered into objects, stored, committed in the brain in each
- * partition's order, and answered when they are durable.
+/* log.h: the write path. Batches accepted from producers are gathered into objects, stored, committed in the
+ * brain in each partition's order, and answered when they are durable.
  *
- * Everything that waits is driven by log_tick(): the log itself knows no sockets, no timers and no PostgreSQL, only a
- * LogBackend, so that tests inject time, store and brain. One thread owns it all. */
+ * Everything that waits is driven by log_tick(): the log itself knows no sockets, no timers and no
+ * PostgreSQL, only a LogBackend, so that tests inject time, store and brain. One thread owns it all. */
 #ifndef STREAMHOUSE_LOG_H
 #define STREAMHOUSE_LOG_H
 
@@ -55,7 +55,8 @@ typedef struct Intent {
 
 typedef void (*IntentsReserved)(void *argument, const Intent *intents, size_t count);
 typedef void (*PutFinished)(void *argument, const Status *status);
-typedef void (*CommitFinished)(void *argument, CommitOutcome outcome, const CommitAnswer *answers, size_t count);
+typedef void (*CommitFinished)(void *argument, CommitOutcome outcome, const CommitAnswer *answers,
+                               size_t count);
 
 /* What the log needs from the world. Callbacks come later, never from within the call, exactly once. */
 typedef struct LogBackend {
@@ -63,10 +64,10 @@ typedef struct LogBackend {
     /* Asks the brain for intents; count 0 in the callback means none could be had. */
     void (*reserve)(void *context, int count, IntentsReserved done, void *argument);
     /* Stores an object, retrying until the deadline. False: not started, now is no time for it. */
-    bool (*put)(void *context, const char *key, const Slice *slices, size_t count, int deadline_ms, PutFinished done,
-                void *argument);
-    void (*commit)(void *context, int64_t object_id, int64_t object_bytes, const CommitRow *rows, size_t count,
-                   CommitFinished done, void *argument);
+    bool (*put)(void *context, const char *key, const Slice *slices, size_t count, int deadline_ms,
+                PutFinished done, void *argument);
+    void (*commit)(void *context, int64_t object_id, int64_t object_bytes, const CommitRow *rows,
+                   size_t count, CommitFinished done, void *argument);
     /* Something is due: call log_tick() before long, and not from here. */
     void (*wake)(void *context);
     /* A partition's high watermark moved, or its leadership was found to be another's. */
@@ -80,9 +81,9 @@ typedef struct LogOptions {
     int64_t linger_ms;     /* an upload this old is sealed */
     int64_t idle_flush_ms; /* with no PUT under way, one that got nothing for this long is sealed */
     int put_parallel_max;
-    int64_t put_timeout_ms;   /* longest a PUT is tried */
-    int intents_min;          /* ask for more below this */
-    int64_t intent_fresh_ms;  /* an intent older than this is not used any more; the reaper gets it */
+    int64_t put_timeout_ms;  /* longest a PUT is tried */
+    int intents_min;         /* ask for more below this */
+    int64_t intent_fresh_ms; /* an intent older than this is not used any more; the reaper gets it */
     size_t tail_bytes_max;
 } LogOptions;
 
@@ -103,9 +104,14 @@ void log_free(Log *log);
 /* Whose objects these are; zeros until it is known. */
 void log_set_cluster(Log *log, const uint8_t cluster_id[OBJECT_UUID_SIZE]);
 
-/* Takes a batch that was checked. The answer comes later, exactly once: NONE when durable, otherwise why not. False when
- * memory is short: nothing was taken. */
-MUST_CHECK bool log_append(Log *log, const LogAppend *append, int64_t now_ms, AppendAnswered done, void *argument);
+/* What to answer a batch that comes after one which failed and is not sent again yet; NONE: it may be
+ * appended. */
+KafkaError log_check_order(Log *log, const Partition *partition, const BatchHeader *header, int64_t now_ms);
+
+/* Takes a batch that was checked. The answer comes later, exactly once: NONE when durable, otherwise why not.
+ * False when memory is short: nothing was taken. */
+MUST_CHECK bool log_append(Log *log, const LogAppend *append, int64_t now_ms, AppendAnswered done,
+                           void *argument);
 
 /* Does all that is due and says in how many ms the next thing is; LOG_NEVER_MS when nothing is. */
 int64_t log_tick(Log *log, int64_t now_ms);

@@ -1,8 +1,10 @@
-/* log_internal.h: what the files of the write path share: gather.c (batches into uploads), upload.c (uploads into the
- * store), commit.c (stored batches into the brain), order.c (each partition's order, and final answers). */
+/* log_internal.h: what the files of the write path share: gather.c (batches into uploads), upload.c (uploads
+ * into the store), commit.c (stored batches into the brain), order.c (each partition's order, and final
+ * answers). */
 #ifndef STREAMHOUSE_LOG_INTERNAL_H
 #define STREAMHOUSE_LOG_INTERNAL_H
 
+#include "agent/log/gap.h"
 #include "agent/log/log.h"
 
 enum { LOG_INTENTS_MAX = 64 };
@@ -11,13 +13,14 @@ struct Log {
     LogOptions options;
     LogBackend backend;
     Tail tail;
+    Gaps gaps;
     uint8_t cluster_id[OBJECT_UUID_SIZE];
     Upload *uploads; /* oldest first; the last may be open */
     Upload *open;
     int putting;
-    size_t calls; /* backend calls under way */
+    size_t calls;   /* backend calls under way */
     size_t waiting; /* batches that are not final */
-    size_t locked; /* batches in APPEND_LOCKED */
+    size_t locked;  /* batches in APPEND_LOCKED */
     int64_t now_ms;
     int64_t reserve_at_ms; /* not before */
     bool reserving;
@@ -44,8 +47,8 @@ int64_t commit_next_due_ms(const Log *log);
 
 /* order.c */
 void order_join(Append *append);
-/* Final answer: leaves the partition's queue, tells the producer (once), lets the next of the partition go on, and on an
- * error takes with it what its producer sent after it. */
+/* Final answer: leaves the partition's queue, tells the producer (once), lets the next of the partition go
+ * on, and on an error takes with it what its producer sent after it. */
 void order_finish(Log *log, Append *append, KafkaError error, int64_t base_offset);
 /* Ends batches whose deadline passed; those the brain was asked about only get their answer. */
 void order_expire(Log *log);

@@ -1,6 +1,7 @@
-/* order.c: the order of each partition, and final answers. A batch that fails takes those with it that its producer sent
- * after it: were they committed, the producer's retry of the failed one would come after them. What the producer has sent
- * again meanwhile is left alone: an error there would tell it that its sequence is broken for good. */
+/* order.c: the order of each partition, and final answers. A batch that fails takes those with it that its
+ * producer sent after it: were they committed, the producer's retry of the failed one would come after them.
+ * What the producer has sent again meanwhile is left alone: an error there would tell it that its sequence is
+ * broken for good. */
 #include "agent/log/log_internal.h"
 
 #include <assert.h>
@@ -99,6 +100,9 @@ void order_finish(Log *log, Append *append, KafkaError error, int64_t base_offse
 {
     Partition *partition = append->partition;
     Append *later = append->next;
+    if (error != KAFKA_ERROR_NONE) {
+        gap_open(&log->gaps, append, error, log->now_ms);
+    }
     append_finish(log, append, error, base_offset);
     if (error != KAFKA_ERROR_NONE && append->header.producer_id >= 0) {
         order_finish_followers(log, append, later, error);
@@ -141,7 +145,8 @@ static void upload_expire(Log *log, Upload *upload)
 void order_expire(Log *log)
 {
     Upload *upload;
-    DL_FOREACH(log->uploads, upload) {
+    DL_FOREACH(log->uploads, upload)
+    {
         if (upload->earliest_deadline_ms <= log->now_ms) {
             upload_expire(log, upload);
         }
@@ -159,7 +164,8 @@ int64_t order_next_due_ms(const Log *log)
 {
     int64_t due = INT64_MAX;
     const Upload *upload;
-    DL_FOREACH(log->uploads, upload) {
+    DL_FOREACH(log->uploads, upload)
+    {
         if (upload->unfinished > 0 && upload->earliest_deadline_ms < due) {
             due = upload->earliest_deadline_ms;
         }

@@ -13,9 +13,10 @@
 #include "agent/read/fetcher.h"
 #include "common/store/store.h"
 
-static const BrainStatement reserve_statement = {
-    "reserve", "SELECT object_id, key FROM sh_reserve_objects($1, $2, $3)", 3, { BRAIN_INT4, BRAIN_INT4, BRAIN_INT8 }
-};
+static const BrainStatement reserve_statement = { "reserve",
+                                                  "SELECT object_id, key FROM sh_reserve_objects($1, $2, $3)",
+                                                  3,
+                                                  { BRAIN_INT4, BRAIN_INT4, BRAIN_INT8 } };
 static const BrainStatement commit_statement = {
     "commit",
     "SELECT batch, status::text, error_code, base_offset, leader_epoch, log_start_offset "
@@ -71,12 +72,15 @@ static void service_reserved(const BrainResult *result, void *argument)
     if (!status_is_ok(&result->status)) {
         journal_seldom(JOURNAL_WARN, "log", "no object keys could be reserved: %s", result->message);
     }
+    size_t usable = 0;
     for (int row = 0; intents && row < count; row++) {
         Slice key = brain_text(result, row, 1);
-        intents[row].object_id = brain_int8(result, row, 0);
-        snprintf(intents[row].key, sizeof(intents[row].key), "%.*s", (int)key.size, key.data);
+        if (key.size < sizeof(intents->key)) {
+            intents[usable].object_id = brain_int8(result, row, 0);
+            memcpy(intents[usable++].key, key.data, key.size); /* the rest is zeros */
+        }
     }
-    call.done.reserved(call.argument, intents, intents ? (size_t)count : 0);
+    call.done.reserved(call.argument, intents, usable);
     free(intents);
 }
 
@@ -91,7 +95,8 @@ static void service_reserve(void *context, int count, IntentsReserved done, void
     brain_put_int4(&parameters, count);
     brain_put_int8(&parameters, service->agent->settings.intent_ttl_ms);
     brain_send(service->agent->brain, BRAIN_READ,
-               &(BrainQuery){ .statement = &reserve_statement, .parameters = &parameters }, service_reserved, call);
+               &(BrainQuery){ .statement = &reserve_statement, .parameters = &parameters }, service_reserved,
+               call);
 }
 
 static void service_stored(const StoreResult *result, void *argument)
@@ -186,8 +191,8 @@ static void service_pack(uint8_t *out, const CommitRow *row)
     }
 }
 
-static void service_commit(void *context, int64_t object_id, int64_t object_bytes, const CommitRow *rows, size_t count,
-                           CommitFinished done, void *argument)
+static void service_commit(void *context, int64_t object_id, int64_t object_bytes, const CommitRow *rows,
+                           size_t count, CommitFinished done, void *argument)
 {
     LogService *service = context;
     ServiceCall *call = call_new(argument);
@@ -207,7 +212,8 @@ static void service_commit(void *context, int64_t object_id, int64_t object_byte
     brain_put_bytea(&parameters, slice_of(packed, count * COMMIT_ROW_SIZE));
     free(packed);
     brain_send(service->agent->brain, BRAIN_COMMIT,
-               &(BrainQuery){ .statement = &commit_statement, .parameters = &parameters }, service_committed, call);
+               &(BrainQuery){ .statement = &commit_statement, .parameters = &parameters }, service_committed,
+               call);
 }
 
 static void service_tick(uv_timer_t *timer)

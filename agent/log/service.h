@@ -1,4 +1,5 @@
-/* service.h: the log inside the agent: its backend is the brain and the store, its clock a timer of the loop. */
+/* service.h: the log inside the agent: its backend is the brain and the store, its clock a timer of the loop.
+ */
 #ifndef STREAMHOUSE_LOG_SERVICE_H
 #define STREAMHOUSE_LOG_SERVICE_H
 

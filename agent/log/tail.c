@@ -1,5 +1,5 @@
-/* tail.c: every batch is in two orders: a ring per partition for reading, one list over all for eviction. Both are first
- * in, first out, so that eviction always takes a partition's oldest batch. */
+/* tail.c: every batch is in two orders: a ring per partition for reading, one list over all for eviction.
+ * Both are first in, first out, so that eviction always takes a partition's oldest batch. */
 #include "agent/log/tail.h"
 
 #include <assert.h>
@@ -78,7 +78,8 @@ static bool ring_resize(TailRing *ring, uint32_t capacity)
 
 static bool ring_grow(TailRing *ring)
 {
-    return ring->count < ring->capacity || ring_resize(ring, ring->capacity ? ring->capacity * 2 : TAIL_RING_MIN);
+    return ring->count < ring->capacity ||
+           ring_resize(ring, ring->capacity ? ring->capacity * 2 : TAIL_RING_MIN);
 }
 
 /* Gives back what a burst needed. */
@@ -123,8 +124,8 @@ void tail_free(Tail *tail)
     }
 }
 
-void tail_push(Tail *tail, Partition *partition, Block *block, const uint8_t *bytes, int32_t size, int64_t base_offset,
-               int64_t end_offset)
+void tail_push(Tail *tail, Partition *partition, Block *block, const uint8_t *bytes, int32_t size,
+               int64_t base_offset, int64_t end_offset)
 {
     const TailBatch *newest = tail_at(partition, (int64_t)partition->tail.count - 1);
     if (newest && newest->end_offset != base_offset) {

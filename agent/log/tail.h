@@ -1,6 +1,7 @@
-/* tail.h: the newest committed batches of every partition in memory, bounded in bytes over all of them. Consumers who keep
- * up read from here and never touch the store. A partition's tail is one unbroken run of offsets.
- * A batch keeps the whole frame alive that it came in, however little of it the batch is: what counts is frames. */
+/* tail.h: the newest committed batches of every partition in memory, bounded in bytes over all of them.
+ * Consumers who keep up read from here and never touch the store. A partition's tail is one unbroken run of
+ * offsets. A batch keeps the whole frame alive that it came in, however little of it the batch is: what
+ * counts is frames. */
 #ifndef STREAMHOUSE_TAIL_H
 #define STREAMHOUSE_TAIL_H
 
@@ -32,11 +33,13 @@ enum { TAIL_MISS = -1 };
 
 void tail_init(Tail *tail, size_t bytes_max);
 
-/* Takes a batch that was just committed at base_offset; holds the block. A gap to what is there drops the older run. */
-void tail_push(Tail *tail, Partition *partition, Block *block, const uint8_t *bytes, int32_t size, int64_t base_offset,
-               int64_t end_offset);
+/* Takes a batch that was just committed at base_offset; holds the block. A gap to what is there drops the
+ * older run. */
+void tail_push(Tail *tail, Partition *partition, Block *block, const uint8_t *bytes, int32_t size,
+               int64_t base_offset, int64_t end_offset);
 
-/* The place in the partition's tail of the batch that contains the offset; TAIL_MISS when the tail does not reach it. */
+/* The place in the partition's tail of the batch that contains the offset; TAIL_MISS when the tail does not
+ * reach it. */
 int64_t tail_find(const Partition *partition, int64_t offset);
 
 /* The batch at a place; NULL past the newest. */

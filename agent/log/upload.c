@@ -1,6 +1,6 @@
-/* upload.c: sealed uploads into the store. Each takes an intent, becomes an object's bytes and is PUT; several PUTs run at
- * once and may end in any order, which commit.c puts right. Nothing is deleted when a PUT fails: the intent expires and
- * the reaper deals with whatever arrived. */
+/* upload.c: sealed uploads into the store. Each takes an intent, becomes an object's bytes and is PUT;
+ * several PUTs run at once and may end in any order, which commit.c puts right. Nothing is deleted when a PUT
+ * fails: the intent expires and the reaper deals with whatever arrived. */
 #include "agent/log/log_internal.h"
 
 #include <assert.h>
@@ -155,8 +155,8 @@ static void upload_stored(Upload *upload)
     }
 }
 
-/* A store that refuses today (rights, a missing bucket, a full disk) may take it tomorrow. Under another key: the PUT that
- * failed may yet arrive. */
+/* A store that refuses today (rights, a missing bucket, a full disk) may take it tomorrow. Under another key:
+ * the PUT that failed may yet arrive. */
 static bool upload_try_again(Log *log, Upload *upload, const Status *status)
 {
     int64_t wait_ms = (int64_t)LOG_PUT_RETRY_MIN_MS << (upload->retries < 8 ? upload->retries : 8);
@@ -170,8 +170,9 @@ static bool upload_try_again(Log *log, Upload *upload, const Status *status)
     upload->retries++;
     upload->retry_at_ms = log->now_ms + wait_ms;
     metric_add(METRIC_LOG_UPLOAD_RETRIES, 1);
-    journal_seldom(JOURNAL_WARN, "log", "object %s could not be stored, it is tried again under another key: %s",
-                   upload->key, status->message);
+    journal_seldom(JOURNAL_WARN, "log",
+                   "object %s could not be stored, it is tried again under another key: %s", upload->key,
+                   status->message);
     return true;
 }
 
@@ -189,8 +190,9 @@ static void upload_put_finished(void *argument, const Status *status)
         upload_stored(upload);
     } else if (!upload_try_again(log, upload, status)) {
         metric_add(METRIC_LOG_UPLOADS_FAILED, 1);
-        journal_seldom(JOURNAL_WARN, "log", "object %s could not be stored, its producers will send again: %s",
-                       upload->key, status->message);
+        journal_seldom(JOURNAL_WARN, "log",
+                       "object %s could not be stored, its producers will send again: %s", upload->key,
+                       status->message);
         upload_fail(log, upload, KAFKA_ERROR_KAFKA_STORAGE_ERROR);
         upload_release_if_done(log, upload);
     }
@@ -276,7 +278,8 @@ void upload_start_all(Log *log)
     log->store_busy = false;
     while (upload && log->putting < log->options.put_parallel_max) {
         Upload *next = upload->next;
-        if (upload->state == UPLOAD_SEALED && upload->retry_at_ms <= log->now_ms && !upload_start(log, upload)) {
+        if (upload->state == UPLOAD_SEALED && upload->retry_at_ms <= log->now_ms &&
+            !upload_start(log, upload)) {
             break;
         }
         upload = next;
@@ -287,8 +290,10 @@ int64_t upload_next_due_ms(const Log *log)
 {
     int64_t due = INT64_MAX;
     const Upload *upload;
-    DL_FOREACH(log->uploads, upload) {
-        if (upload->state == UPLOAD_SEALED && upload->retry_at_ms > log->now_ms && upload->retry_at_ms < due) {
+    DL_FOREACH(log->uploads, upload)
+    {
+        if (upload->state == UPLOAD_SEALED && upload->retry_at_ms > log->now_ms &&
+            upload->retry_at_ms < due) {
             due = upload->retry_at_ms;
         }
     }

@@ -86,7 +86,8 @@ void cache_free(Cache *cache)
 {
     CacheEntry *entry;
     CacheEntry *next;
-    HASH_ITER(hh, cache->entries, entry, next) {
+    HASH_ITER(hh, cache->entries, entry, next)
+    {
         while (entry->waiters) {
             CacheWaiter *waiter = entry->waiters;
             LL_DELETE(entry->waiters, waiter);
@@ -171,8 +172,8 @@ static void entry_loaded(void *argument, const Status *status, Block *block)
 static bool entry_start(Cache *cache, CacheEntry *entry)
 {
     uint64_t length = cache->options.block_bytes;
-    if (!cache->backend.get(cache->backend.context, entry->key, entry->id.number * length, length, entry_loaded,
-                            entry)) {
+    if (!cache->backend.get(cache->backend.context, entry->key, entry->id.number * length, length,
+                            entry_loaded, entry)) {
         return false;
     }
     DL_DELETE(cache->waiting, entry);

@@ -1,6 +1,7 @@
-/* cache.h: pieces of objects in memory: blocks of one size, aligned in the object, least recently used out first, but none
- * that somebody holds: that would free nothing. Readers of different partitions share them. What is being read from the store is bounded apart, so that a backfill queues here
- * and delays neither producers nor readers of the tail. */
+/* cache.h: pieces of objects in memory: blocks of one size, aligned in the object, least recently used out
+ * first, but none that somebody holds: that would free nothing. Readers of different partitions share them.
+ * What is being read from the store is bounded apart, so that a backfill queues here and delays neither
+ * producers nor readers of the tail. */
 #ifndef STREAMHOUSE_CACHE_H
 #define STREAMHOUSE_CACHE_H
 
@@ -23,7 +24,8 @@ typedef void (*CacheGot)(void *argument, const Status *status, Block *block);
 /* Reads a range of an object. False: not started, now is no time for it. */
 typedef struct CacheBackend {
     void *context;
-    bool (*get)(void *context, const char *key, uint64_t start, uint64_t length, CacheGot done, void *argument);
+    bool (*get)(void *context, const char *key, uint64_t start, uint64_t length, CacheGot done,
+                void *argument);
 } CacheBackend;
 
 /* An object as readers know it. */
@@ -32,8 +34,8 @@ typedef struct CacheObject {
     const char *key;
 } CacheObject;
 
-/* Called once, from the loop, when the wanted block is there or cannot be had (then it is NULL). Who goes on only later
- * holds it until then. */
+/* Called once, from the loop, when the wanted block is there or cannot be had (then it is NULL). Who goes on
+ * only later holds it until then. */
 typedef void (*CacheReady)(void *argument, const Status *status, Block *block);
 
 Cache *cache_new(const CacheOptions *options, const CacheBackend *backend);
@@ -46,8 +48,8 @@ size_t cache_block_bytes(const Cache *cache);
 /* The block with this number; NULL when it is not there. Borrowed: hold it to keep it. */
 Block *cache_find(Cache *cache, int64_t object_id, uint64_t number);
 
-/* Has the block read unless it is there or under way. ready NULL: nobody waits (read-ahead), and nothing happens when
- * others wait for their turn already. False when memory is short. */
+/* Has the block read unless it is there or under way. ready NULL: nobody waits (read-ahead), and nothing
+ * happens when others wait for their turn already. False when memory is short. */
 bool cache_want(Cache *cache, const CacheObject *object, uint64_t number, CacheReady ready, void *argument);
 
 /* Tries again to start what waits for its turn; call it from time to time while cache_is_waiting(). */

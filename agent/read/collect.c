@@ -1,6 +1,6 @@
-/* collect.c: the tail is batches in a ring; a segment is a byte range that is cut into batches by their headers, over the
- * borders of cached blocks. Objects were written before offsets were known, so that every header gets its base offset
- * and leader epoch here. */
+/* collect.c: the tail is batches in a ring; a segment is a byte range that is cut into batches by their
+ * headers, over the borders of cached blocks. Objects were written before offsets were known, so that every
+ * header gets its base offset and leader epoch here. */
 #include "agent/read/collect.h"
 
 #include "agent/read/collect_internal.h"
@@ -80,8 +80,10 @@ static int view_cut(SegmentView *view, int32_t position, uint8_t header[BATCH_HE
     if (!view_copy(view, position, header, BATCH_HEADER_SIZE)) {
         return 0;
     }
-    int32_t length = (int32_t)((uint32_t)header[8] << 24 | (uint32_t)header[9] << 16 | (uint32_t)header[10] << 8 | header[11]);
-    int32_t last_delta = (int32_t)((uint32_t)header[23] << 24 | (uint32_t)header[24] << 16 | (uint32_t)header[25] << 8 | header[26]);
+    int32_t length = (int32_t)((uint32_t)header[8] << 24 | (uint32_t)header[9] << 16 |
+                               (uint32_t)header[10] << 8 | header[11]);
+    int32_t last_delta = (int32_t)((uint32_t)header[23] << 24 | (uint32_t)header[24] << 16 |
+                                   (uint32_t)header[25] << 8 | header[26]);
     if (length < BATCH_HEADER_SIZE - BATCH_LENGTH_END || length > left - BATCH_LENGTH_END || last_delta < 0 ||
         header[16] != BATCH_MAGIC) {
         return -1;
@@ -91,8 +93,8 @@ static int view_cut(SegmentView *view, int32_t position, uint8_t header[BATCH_HE
 }
 
 /* Adds one batch; nothing is added when a block is missing. */
-static bool view_take(SegmentView *view, int32_t position, const uint8_t *header, const Cut *cut, int64_t base_offset,
-                      Collection *out)
+static bool view_take(SegmentView *view, int32_t position, const uint8_t *header, const Cut *cut,
+                      int64_t base_offset, Collection *out)
 {
     size_t slices = out->slice_count;
     size_t copied = cut->size <= COLLECT_COPY_MAX ? (size_t)cut->size : BATCH_HEADER_SIZE;
@@ -102,7 +104,8 @@ static bool view_take(SegmentView *view, int32_t position, const uint8_t *header
     }
     memcpy(room, header, BATCH_HEADER_SIZE);
     batch_patch_offset(room, base_offset, view->ref->leader_epoch);
-    if (!view_copy(view, position + BATCH_HEADER_SIZE, room + BATCH_HEADER_SIZE, copied - BATCH_HEADER_SIZE) ||
+    if (!view_copy(view, position + BATCH_HEADER_SIZE, room + BATCH_HEADER_SIZE,
+                   copied - BATCH_HEADER_SIZE) ||
         !collection_add_slice(out, slice_of(room, copied)) ||
         !view_add(view, position + (int32_t)copied, (size_t)cut->size - copied, out)) {
         out->slice_count = slices;
@@ -112,7 +115,8 @@ static bool view_take(SegmentView *view, int32_t position, const uint8_t *header
 }
 
 /* Something of the batch at the position is missing: holds what comes before it. */
-static CollectStop collect_missing(const SegmentView *view, int32_t position, CollectResult *result, Collection *out)
+static CollectStop collect_missing(const SegmentView *view, int32_t position, CollectResult *result,
+                                   Collection *out)
 {
     if (view->cut_short) {
         return COLLECT_CORRUPT;
@@ -181,7 +185,8 @@ static CollectStop collect_segment(const Collector *collector, const CollectRequ
     return COLLECT_END;
 }
 
-static CollectStop collect_tail(const CollectRequest *request, int64_t place, CollectResult *result, Collection *out)
+static CollectStop collect_tail(const CollectRequest *request, int64_t place, CollectResult *result,
+                                Collection *out)
 {
     const TailBatch *batch;
     while ((batch = tail_at(request->partition, place++)) != NULL) {

@@ -1,5 +1,5 @@
-/* collect.h: gathers a partition's record batches from memory: from the tail, or from cached segments and blocks. What is
- * not in memory it names, for the caller to have it brought and to try again. */
+/* collect.h: gathers a partition's record batches from memory: from the tail, or from cached segments and
+ * blocks. What is not in memory it names, for the caller to have it brought and to try again. */
 #ifndef STREAMHOUSE_COLLECT_H
 #define STREAMHOUSE_COLLECT_H
 
@@ -46,8 +46,8 @@ typedef struct CollectRequest {
 typedef struct CollectResult {
     CollectStop stop;
     int64_t bytes;
-    int64_t next_offset;   /* after the last batch collected */
-    size_t first_slice;    /* in the collection */
+    int64_t next_offset; /* after the last batch collected */
+    size_t first_slice;  /* in the collection */
     size_t slice_count;
     /* COLLECT_LOAD: what is missing. The key is the segment pointer's. */
     CacheObject object;
@@ -60,8 +60,8 @@ typedef struct Collector {
     Cache *cache;
 } Collector;
 
-/* Appends to the collection. On COLLECT_LOAD it also holds what is there of the next batch: were it evicted while the rest
- * is read, a batch larger than the cache would never be whole. */
+/* Appends to the collection. On COLLECT_LOAD it also holds what is there of the next batch: were it evicted
+ * while the rest is read, a batch larger than the cache would never be whole. */
 CollectResult collect(const Collector *collector, const CollectRequest *request, Collection *out);
 
 #endif

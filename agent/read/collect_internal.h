@@ -6,6 +6,7 @@
 
 /* Each is false or NULL, and sets collection->failed, when memory is short. */
 bool collection_add_slice(Collection *collection, Slice slice);
-uint8_t *collection_room(Collection *collection, size_t size);   /* uninitialised bytes that live as long as the blocks */
+uint8_t *collection_room(Collection *collection,
+                         size_t size); /* uninitialised bytes that live as long as the blocks */
 
 #endif

@@ -49,7 +49,8 @@ bool collection_add_slice(Collection *collection, Slice slice)
     if (slice.size == 0) {
         return true;
     }
-    Slice *slices = list_grow(collection->slices, collection->slice_count, &collection->slice_capacity, sizeof(Slice));
+    Slice *slices =
+        list_grow(collection->slices, collection->slice_count, &collection->slice_capacity, sizeof(Slice));
     if (!slices) {
         collection->failed = true;
         return false;
@@ -64,7 +65,8 @@ bool collection_hold(Collection *collection, Block *block)
     if (collection->block_count > 0 && collection->blocks[collection->block_count - 1] == block) {
         return true;
     }
-    Block **blocks = list_grow(collection->blocks, collection->block_count, &collection->block_capacity, sizeof(Block *));
+    Block **blocks =
+        list_grow(collection->blocks, collection->block_count, &collection->block_capacity, sizeof(Block *));
     if (!blocks) {
         collection->failed = true;
         return false;

@@ -1,4 +1,5 @@
-/* fetch_lookup.c: asks the brain where offsets are and how far partitions go: one query for all partitions of a fetch. */
+/* fetch_lookup.c: asks the brain where offsets are and how far partitions go: one query for all partitions of
+ * a fetch. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -108,7 +109,8 @@ static void lookup_done(const BrainResult *result, void *argument)
     fetch_task_release(task);
 }
 
-static void lookup_parameters(const FetchTask *task, const int32_t *items, size_t count, BrainParameters *parameters)
+static void lookup_parameters(const FetchTask *task, const int32_t *items, size_t count,
+                              BrainParameters *parameters)
 {
     int32_t *numbers = malloc(3 * count * sizeof(int32_t));
     int64_t *offsets = malloc(count * sizeof(int64_t));
@@ -142,7 +144,8 @@ void fetch_lookup(FetchTask *task, const int32_t *items, size_t count)
         fetch_task_schedule(task);
         return;
     }
-    *lookup = (Lookup){ .task = fetch_task_hold(task), .generation = task->fetcher->generation, .count = count };
+    *lookup =
+        (Lookup){ .task = fetch_task_hold(task), .generation = task->fetcher->generation, .count = count };
     memcpy(lookup->items, items, count * sizeof(int32_t));
     task->pending++;
     metric_add(METRIC_FETCH_LOOKUPS, 1);

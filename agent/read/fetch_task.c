@@ -1,5 +1,5 @@
-/* fetch_task.c: one fetch, tried until it has enough, or its time is up. A try gathers from memory and starts what is
- * missing; it is repeated when that arrives or a partition moves. */
+/* fetch_task.c: one fetch, tried until it has enough, or its time is up. A try gathers from memory and starts
+ * what is missing; it is repeated when that arrives or a partition moves. */
 #include <stdlib.h>
 
 #include <utlist.h>
@@ -240,7 +240,8 @@ static void task_timed_out(uv_timer_t *timer)
     fetch_task_schedule(timer->data);
 }
 
-/* The loop's clock runs a moment behind ours, so a timer may fire before the deadline: then it is set again. */
+/* The loop's clock runs a moment behind ours, so a timer may fire before the deadline: then it is set again.
+ */
 static void task_set_timer(FetchTask *task)
 {
     if (task->timer && !uv_is_active((uv_handle_t *)task->timer)) {
@@ -293,7 +294,8 @@ void fetch_task_try(FetchTask *task)
     if (task->finished) {
         return;
     }
-    Try found = { .may_start = task->pending == 0, .lookups = malloc((size_t)task->request.count * sizeof(int32_t) + 1) };
+    Try found = { .may_start = task->pending == 0,
+                  .lookups = malloc((size_t)task->request.count * sizeof(int32_t) + 1) };
     if (task->load_error != KAFKA_ERROR_NONE) {
         task_spread_load_error(task);
     }
@@ -314,7 +316,8 @@ void fetch_task_try(FetchTask *task)
     }
 }
 
-FetchTask *fetch_start(Fetcher *fetcher, const FetchRequest *request, FetchAnswered done, void *argument, bool *started)
+FetchTask *fetch_start(Fetcher *fetcher, const FetchRequest *request, FetchAnswered done, void *argument,
+                       bool *started)
 {
     FetchTask *task = calloc(1, sizeof(FetchTask));
     Topic **topics = calloc((size_t)request->count + 1, sizeof(Topic *));

@@ -1,5 +1,5 @@
-/* fetcher.c: the fetcher's state, its timers, and its reads from the store. Tasks are in fetch_task.c, lookups in
- * fetch_lookup.c. */
+/* fetcher.c: the fetcher's state, its timers, and its reads from the store. Tasks are in fetch_task.c,
+ * lookups in fetch_lookup.c. */
 #include "agent/read/fetcher.h"
 
 #include <stdlib.h>
@@ -24,7 +24,8 @@ static void store_got(const StoreResult *result, void *argument)
     read.done(read.argument, &result->status, status_is_ok(&result->status) ? result->block : NULL);
 }
 
-static bool fetcher_get(void *context, const char *key, uint64_t start, uint64_t length, CacheGot done, void *argument)
+static bool fetcher_get(void *context, const char *key, uint64_t start, uint64_t length, CacheGot done,
+                        void *argument)
 {
     Fetcher *fetcher = context;
     StoreRead *read = malloc(sizeof(StoreRead));
@@ -118,7 +119,8 @@ void fetcher_free(Fetcher *fetcher)
 static void fetcher_schedule_all(Fetcher *fetcher)
 {
     FetchTask *task;
-    DL_FOREACH(fetcher->all, task) {
+    DL_FOREACH(fetcher->all, task)
+    {
         fetch_task_schedule(task);
     }
 }
@@ -156,7 +158,8 @@ void fetcher_moved(Fetcher *fetcher, Partition *partition)
 {
     (void)fetcher;
     FetchWait *wait;
-    DL_FOREACH(partition->waits, wait) {
+    DL_FOREACH(partition->waits, wait)
+    {
         fetch_task_schedule(wait->task);
     }
 }

@@ -1,6 +1,6 @@
-/* fetcher.h: the read path. A fetch of many partitions is served from memory; what is not there is looked up in the brain
- * and read from the store, and the fetch is tried again; one that found nothing new waits, without polling, until a
- * partition moves. */
+/* fetcher.h: the read path. A fetch of many partitions is served from memory; what is not there is looked up
+ * in the brain and read from the store, and the fetch is tried again; one that found nothing new waits,
+ * without polling, until a partition moves. */
 #ifndef STREAMHOUSE_FETCHER_H
 #define STREAMHOUSE_FETCHER_H
 
@@ -51,9 +51,10 @@ void fetcher_stop(Fetcher *fetcher);
 bool fetcher_is_idle(const Fetcher *fetcher);
 void fetcher_reload(Fetcher *fetcher);
 
-/* Starts a fetch; the answer comes exactly once, from the loop or from within this call. NULL when memory is short, or
- * when the answer was given already: started tells which. */
-FetchTask *fetch_start(Fetcher *fetcher, const FetchRequest *request, FetchAnswered done, void *argument, bool *started);
+/* Starts a fetch; the answer comes exactly once, from the loop or from within this call. NULL when memory is
+ * short, or when the answer was given already: started tells which. */
+FetchTask *fetch_start(Fetcher *fetcher, const FetchRequest *request, FetchAnswered done, void *argument,
+                       bool *started);
 /* No answer is wanted any more. */
 void fetch_cancel(FetchTask *task);
 
@@ -64,8 +65,8 @@ void fetcher_doubt(Fetcher *fetcher);
 /* The topic was deleted: forget its segments, wake who waits. */
 void fetcher_forget(Fetcher *fetcher, Topic *topic);
 
-/* A whole segment from cache or store, its batches patched. batches is empty on failure, and borrowed during the call.
- * Called from the loop, or from within fetcher_read_segment(). */
+/* A whole segment from cache or store, its batches patched. batches is empty on failure, and borrowed during
+ * the call. Called from the loop, or from within fetcher_read_segment(). */
 typedef void (*SegmentRead)(void *argument, const Status *status, Slice batches);
 void fetcher_read_segment(Fetcher *fetcher, const SegmentRef *ref, SegmentRead done, void *argument);
 

@@ -34,7 +34,8 @@ static Status reading_patch(SegmentReading *reading)
         base_offset += batch_offset_count(&batches.header);
     }
     if (batches.error.code != BATCH_OK || base_offset != reading->ref.end_offset) {
-        return status_error(STATUS_CORRUPT, "object %s does not hold the batches that the brain knows of", reading->ref.key);
+        return status_error(STATUS_CORRUPT, "object %s does not hold the batches that the brain knows of",
+                            reading->ref.key);
     }
     return status_ok();
 }
@@ -67,7 +68,8 @@ static void reading_go_on(void *argument, const Status *status, Block *loaded)
             reading_end(reading, &cut);
             return;
         }
-        size_t size = block->size - within < length - reading->copied ? block->size - within : length - reading->copied;
+        size_t size =
+            block->size - within < length - reading->copied ? block->size - within : length - reading->copied;
         memcpy(reading->bytes->bytes + reading->copied, block->bytes + within, size);
         reading->copied += size;
     }
@@ -88,7 +90,9 @@ void fetcher_read_segment(Fetcher *fetcher, const SegmentRef *ref, SegmentRead d
         done(argument, &status, SLICE_NULL);
         return;
     }
-    *reading = (SegmentReading){ .fetcher = fetcher, .ref = *ref, .done = done, .argument = argument, .bytes = bytes };
+    *reading = (SegmentReading){
+        .fetcher = fetcher, .ref = *ref, .done = done, .argument = argument, .bytes = bytes
+    };
     reading->ref.key = key;
     fetcher->tasks++;
     Status status = status_ok();

@@ -1,4 +1,5 @@
-/* segments.c: windows in two lists: a partition's own, most recently used first, and all of them by last use. */
+/* segments.c: windows in two lists: a partition's own, most recently used first, and all of them by last use.
+ */
 #include "agent/read/segments.h"
 
 #include <stdlib.h>
@@ -52,7 +53,8 @@ void segments_drop(Segments *segments, Partition *partition)
     }
 }
 
-static SegmentWindow *window_new(Partition *partition, int64_t from_offset, const SegmentRef *refs, int32_t count)
+static SegmentWindow *window_new(Partition *partition, int64_t from_offset, const SegmentRef *refs,
+                                 int32_t count)
 {
     SegmentWindow *window = calloc(1, sizeof(SegmentWindow) + (size_t)count * sizeof(SegmentRef));
     if (!window) {
@@ -76,7 +78,8 @@ static SegmentWindow *window_new(Partition *partition, int64_t from_offset, cons
     return window;
 }
 
-void segments_keep(Segments *segments, Partition *partition, int64_t from_offset, const SegmentRef *refs, int32_t count)
+void segments_keep(Segments *segments, Partition *partition, int64_t from_offset, const SegmentRef *refs,
+                   int32_t count)
 {
     if (count <= 0 || partition->topic->deleted) {
         return; /* nobody would drop the window before the partition goes */
@@ -118,7 +121,8 @@ static SegmentRef *window_find(SegmentWindow *window, int64_t offset)
 SegmentRef *segments_find(Segments *segments, Partition *partition, int64_t offset)
 {
     SegmentWindow *window;
-    DL_FOREACH(partition->segments, window) {
+    DL_FOREACH(partition->segments, window)
+    {
         if (window->from_offset <= offset && offset < window->to_offset) {
             DL_DELETE(partition->segments, window);
             DL_PREPEND(partition->segments, window);

@@ -1,5 +1,5 @@
-/* segments.h: where a partition's records are: pointers to runs of offsets in objects, asked of the brain and kept in
- * windows of consecutive ones, so that a reader going forward asks seldom. */
+/* segments.h: where a partition's records are: pointers to runs of offsets in objects, asked of the brain and
+ * kept in windows of consecutive ones, so that a reader going forward asks seldom. */
 #ifndef STREAMHOUSE_SEGMENTS_H
 #define STREAMHOUSE_SEGMENTS_H
 
@@ -13,7 +13,8 @@ typedef struct SegmentRef {
     int32_t byte_start; /* in the object */
     int32_t byte_length;
     int32_t leader_epoch;
-    /* Where a reader left off: the batch that begins at hint_position (in the segment) has hint_offset as its base. */
+    /* Where a reader left off: the batch that begins at hint_position (in the segment) has hint_offset as its
+     * base. */
     int64_t hint_offset;
     int32_t hint_position;
 } SegmentRef;
@@ -43,10 +44,11 @@ void segments_init(Segments *segments, size_t bytes_max);
 void segments_free(Segments *segments);
 
 /* Takes refs (their keys are copied), in order of offsets, as the answer to a lookup at from_offset. */
-void segments_keep(Segments *segments, Partition *partition, int64_t from_offset, const SegmentRef *refs, int32_t count);
+void segments_keep(Segments *segments, Partition *partition, int64_t from_offset, const SegmentRef *refs,
+                   int32_t count);
 
-/* The segment that holds the offset, or the next one when the offset fell in a gap; NULL when that must be looked up.
- * Valid until the next segments_keep() or segments_drop(). */
+/* The segment that holds the offset, or the next one when the offset fell in a gap; NULL when that must be
+ * looked up. Valid until the next segments_keep() or segments_drop(). */
 SegmentRef *segments_find(Segments *segments, Partition *partition, int64_t offset);
 
 /* Forgets a partition's pointers: its topic went, or an object was not there any more. */

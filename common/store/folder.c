@@ -382,8 +382,8 @@ static Status key_open(const Folder *folder, const char *key, int *fd, uint64_t 
     return status_ok();
 }
 
-/* Past the page cache: a large object was written past it too, and filling it costs more than reading. False when this
- * range, file system or block does not allow it. */
+/* Past the page cache: a large object was written past it too, and filling it costs more than reading. False
+ * when this range, file system or block does not allow it. */
 static bool block_fill_direct(int root, const char *key, uint64_t start, Block *block)
 {
     size_t rounded = (block->size + FOLDER_ALIGNMENT - 1) / FOLDER_ALIGNMENT * FOLDER_ALIGNMENT;

@@ -20,7 +20,7 @@ enum {
     FOLDER_ALIGNMENT = 4096,           /* of memory, file positions and sizes in direct writes */
     FOLDER_DIRECT_MIN = 512 * 1024, /* objects from this size on bypass the page cache: a fifth of the CPU */
     FOLDER_DIRECT_READ_MIN = 64 * 1024, /* reads of this size on from such objects bypass it, too */
-    FOLDER_DEPTH_MAX = 16           /* folders below folders that folder_list() descends */
+    FOLDER_DEPTH_MAX = 16               /* folders below folders that folder_list() descends */
 };
 
 typedef struct Folder {
@@ -47,7 +47,8 @@ typedef struct FolderPut {
 MUST_CHECK Status folder_put(const Folder *folder, FolderPut *put);
 
 /* Reads length bytes (0: all) from start; fewer when the object ends. *block is a block of length bytes to
- * fill (block_new_aligned() for large ones), or NULL for a new one to be made; it is the caller's in any case. NOT_FOUND; INVALID: nothing there.
+ * fill (block_new_aligned() for large ones), or NULL for a new one to be made; it is the caller's in any
+ * case. NOT_FOUND; INVALID: nothing there.
  */
 MUST_CHECK Status folder_get(const Folder *folder, const char *key, uint64_t start, uint64_t length,
                              Block **block, uint64_t *object_bytes);

@@ -1,0 +1,92 @@
+/* gap.c: a hash by partition, producer id and epoch, in the order of opening. */
+#include "agent/log/gap.h"
+
+#include <stdlib.h>
+
+#include <uthash.h>
+
+typedef struct GapStream {
+    int64_t producer_id;
+    int32_t topic_id;
+    int32_t partition;
+    int32_t producer_epoch;
+    int32_t zero; /* no padding: the bytes are the key */
+} GapStream;
+
+struct Gap {
+    GapStream stream;
+    int32_t sequence; /* of the batch that is missing */
+    KafkaError error;
+    int64_t until_ms;
+    UT_hash_handle hh;
+};
+
+static GapStream gap_stream(const Partition *partition, const BatchHeader *header)
+{
+    return (GapStream){
+        .producer_id = header->producer_id,
+        .topic_id = partition->topic->topic_id,
+        .partition = partition->index,
+        .producer_epoch = header->producer_epoch,
+    };
+}
+
+static void gap_close(Gaps *gaps, Gap *gap)
+{
+    HASH_DEL(gaps->by_stream, gap);
+    gaps->count--;
+    free(gap);
+}
+
+static Gap *gap_find(const Gaps *gaps, const GapStream *stream)
+{
+    Gap *gap;
+    HASH_FIND(hh, gaps->by_stream, stream, sizeof(*stream), gap);
+    return gap;
+}
+
+void gap_open(Gaps *gaps, const Append *failed, KafkaError error, int64_t now_ms)
+{
+    GapStream stream = gap_stream(failed->partition, &failed->header);
+    if (failed->header.producer_id < 0 || !kafka_error_is_retriable((int16_t)error) ||
+        gap_find(gaps, &stream)) {
+        return; /* of several failures the first is the one that is missing */
+    }
+    /* uthash keeps the order of insertion: the first is the oldest. */
+    while (gaps->by_stream && (gaps->count >= GAPS_MAX || gaps->by_stream->until_ms <= now_ms)) {
+        gap_close(gaps, gaps->by_stream);
+    }
+    Gap *gap = calloc(1, sizeof(Gap));
+    if (gap) {
+        gap->stream = stream;
+        gap->sequence = failed->header.base_sequence;
+        gap->error = error;
+        gap->until_ms = now_ms + GAP_FORGET_MS;
+        HASH_ADD(hh, gaps->by_stream, stream, sizeof(gap->stream), gap);
+        gaps->count++;
+    }
+}
+
+KafkaError gap_check(Gaps *gaps, const Partition *partition, const BatchHeader *header, int64_t now_ms)
+{
+    if (header->producer_id < 0 || !gaps->by_stream) {
+        return KAFKA_ERROR_NONE;
+    }
+    GapStream stream = gap_stream(partition, header);
+    Gap *gap = gap_find(gaps, &stream);
+    if (!gap) {
+        return KAFKA_ERROR_NONE;
+    }
+    if (gap->sequence == header->base_sequence || gap->until_ms <= now_ms) {
+        gap_close(gaps, gap);
+        return KAFKA_ERROR_NONE;
+    }
+    return gap->error;
+}
+
+void gaps_free(Gaps *gaps)
+{
+    while (gaps->by_stream) {
+        gap_close(gaps, gaps->by_stream);
+    }
+}

@@ -1,0 +1,29 @@
+/* gap.h: producers whose batch failed and was not sent again yet. Until it is, what they send after it is
+ * refused: the brain takes any first sequence from a producer it does not know, and would then refuse the
+ * failed batch for good. */
+#ifndef STREAMHOUSE_GAP_H
+#define STREAMHOUSE_GAP_H
+
+#include "agent/kafka/error.h"
+#include "agent/log/append.h"
+
+typedef struct Gap Gap;
+
+/* Bounded: the oldest are forgotten first, and all of them after a while. */
+typedef struct Gaps {
+    Gap *by_stream;
+    size_t count;
+} Gaps;
+
+enum { GAPS_MAX = 16384, GAP_FORGET_MS = 2 * 60 * 1000 };
+
+/* The batch failed with an error that its producer answers by sending it again. */
+void gap_open(Gaps *gaps, const Append *failed, KafkaError error, int64_t now_ms);
+
+/* NONE, and the gap is closed when this is the batch that was missing; else what the missing one failed with.
+ */
+KafkaError gap_check(Gaps *gaps, const Partition *partition, const BatchHeader *header, int64_t now_ms);
+
+void gaps_free(Gaps *gaps);
+
+#endif
