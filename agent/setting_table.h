@@ -143,6 +143,6 @@ SETTING(cache_block_bytes, BYTES, "1MiB", 65536, 67108864, "", 0,
         "Size of such a block, and the least that is read from the store.")
 SETTING(read_ahead_bytes, BYTES, "4MiB", 0, 1073741824, "", RELOADABLE,
         "How far ahead of a consumer that reads old records the store is read.")
-SETTING(cold_bytes_max, BYTES, "64MiB", 1048576, 1099511627776, "", RELOADABLE,
+SETTING(cold_bytes_max, BYTES, "32MiB", 1048576, 1099511627776, "", RELOADABLE,
         "Memory for reads from the store that are under way; more reads wait their turn.")
 /* clang-format on */

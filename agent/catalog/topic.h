@@ -43,6 +43,7 @@ typedef struct Partition {
 
     int64_t log_start_offset; /* OFFSET_UNKNOWN until the brain was asked */
     int64_t high_watermark;   /* likewise; only ever rises while the topic lives */
+    int64_t watched_end;      /* heard of while a commit was under way: may be its own, or somebody else's */
     uint32_t watermark_age;   /* the watch's generation when it was asked for (agent/read) */
 
     Append *appends;         /* accepted batches without a final answer, in order (agent/log) */

@@ -8,10 +8,11 @@
 #include "agent/brain/brain.h"
 #include "agent/catalog/catalog.h"
 #include "agent/journal.h"
+#include "agent/log/append.h"
 #include "agent/metrics.h"
 #include "agent/read/fetcher.h"
 
-enum { WATCH_WAIT_MS = 20 * 1000, WATCH_DEADLINE_MS = 60 * 1000, WATCH_RETRY_MS = 200 };
+enum { WATCH_WAIT_MS = 20 * 1000, WATCH_DEADLINE_MS = 60 * 1000, WATCH_RETRY_MS = 200, WATCH_GATHER_MS = 5 };
 
 static const BrainStatement watch_statement = {
     "watch", "CALL sh_watch($1, $2, NULL, NULL, NULL)", 2, { BRAIN_INT8, BRAIN_INT4 }
@@ -27,24 +28,39 @@ struct Watch {
 
 static void watch_ask(Watch *watch);
 
-static void watch_moved(Watch *watch, int32_t topic_id, int32_t index, int64_t end_offset)
+/* Has this agent asked the brain to commit to the partition, and has no answer yet? */
+static bool watch_is_committing(const Partition *partition)
+{
+    return partition->appends && partition->appends->state == APPEND_COMMITTING;
+}
+
+/* True when it was not known. Most moves are this agent's own commits, whose answers bring the records too:
+ * were readers woken before that, they would look for them in the store. */
+static bool watch_moved(Watch *watch, int32_t topic_id, int32_t index, int64_t end_offset)
 {
     Topic *topic = catalog_topic_by_id(watch->agent->catalog, topic_id);
     Partition *partition = topic ? topic_partition(topic, index) : NULL;
-    /* Also when it is not known yet: the lookup under way may have looked before this commit. */
-    if (partition && end_offset > partition->high_watermark) {
-        partition->high_watermark = end_offset;
-        fetcher_moved(watch->agent->fetcher, partition);
+    if (!partition || end_offset <= partition->high_watermark) {
+        return false;
     }
+    if (watch_is_committing(partition)) {
+        partition->watched_end = end_offset;
+        return false;
+    }
+    /* Also when it is not known yet: the lookup under way may have looked before this commit. */
+    partition->high_watermark = end_offset;
+    fetcher_moved(watch->agent->fetcher, partition);
+    return true;
 }
 
-/* False when the brain does not know any more what moved. */
-static bool watch_apply(Watch *watch, const BrainResult *result)
+/* False when the brain does not know any more what moved. news: something moved that was not known. */
+static bool watch_apply(Watch *watch, const BrainResult *result, bool *news)
 {
     BrainArray topic_ids = brain_int4s(result, 0, 1);
     BrainArray partitions = brain_int4s(result, 0, 2);
     BrainArray ends = brain_int8s(result, 0, 3);
     int32_t count = topic_ids.count;
+    *news = false;
     if (count <= 0) {
         return true;
     }
@@ -57,7 +73,7 @@ static bool watch_apply(Watch *watch, const BrainResult *result)
                 brain_array_int8(&ends, -1, end_offsets, count) == count;
     }
     for (int32_t i = 0; known && i < count; i++) {
-        watch_moved(watch, numbers[i], numbers[count + i], end_offsets[i]);
+        *news = watch_moved(watch, numbers[i], numbers[count + i], end_offsets[i]) || *news;
     }
     metric_add(METRIC_WATCH_MOVES, (uint64_t)count);
     free(numbers);
@@ -86,11 +102,18 @@ static void watch_answered(const BrainResult *result, void *argument)
         return;
     }
     bool began = watch->cursor == 0;
+    bool news;
     watch->cursor = brain_int8(result, 0, 0);
-    if (!watch_apply(watch, result) || began) {
+    if (!watch_apply(watch, result, &news) || began) {
         fetcher_doubt(watch->agent->fetcher);
+        news = true;
     }
-    watch_ask(watch);
+    if (news) {
+        watch_ask(watch);
+    } else {
+        /* Nothing but own commits: let some gather rather than ask after each. */
+        uv_timer_start(watch->timer, watch_retry, WATCH_GATHER_MS, 0);
+    }
 }
 
 static void watch_ask(Watch *watch)

@@ -55,7 +55,6 @@ static void commit_apply(Log *log, Append *append, const CommitAnswer *answer)
     if (end_offset > partition->high_watermark) {
         partition->high_watermark = end_offset;
     }
-    log->backend.moved(log->backend.context, partition);
     order_finish(log, append, KAFKA_ERROR_NONE, answer->base_offset);
 }
 
@@ -140,6 +139,9 @@ static void commit_finished(void *argument, CommitOutcome outcome, const CommitA
             bool alone = outcome == COMMIT_FAILED && call->appends[i]->retries > 0;
             commit_again_later(log, call->appends[i], alone);
         }
+    }
+    for (size_t i = 0; i < call->count; i++) {
+        log->backend.moved(log->backend.context, call->appends[i]->partition);
     }
     upload->unfinished--;
     upload->commit_due = true;

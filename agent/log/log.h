@@ -70,7 +70,8 @@ typedef struct LogBackend {
                    size_t count, CommitFinished done, void *argument);
     /* Something is due: call log_tick() before long, and not from here. */
     void (*wake)(void *context);
-    /* A partition's high watermark moved, or its leadership was found to be another's. */
+    /* A commit to the partition was answered: its high watermark may have moved. fenced: its leadership was
+     * found to be another's. */
     void (*moved)(void *context, Partition *partition);
     void (*fenced)(void *context, Partition *partition);
 } LogBackend;

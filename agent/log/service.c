@@ -242,6 +242,9 @@ static void service_wake(void *context)
 static void service_moved(void *context, Partition *partition)
 {
     LogService *service = context;
+    if (partition->watched_end > partition->high_watermark) {
+        partition->high_watermark = partition->watched_end;
+    }
     fetcher_moved(service->agent->fetcher, partition);
 }
 

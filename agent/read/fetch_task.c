@@ -136,24 +136,34 @@ static void task_load(FetchTask *task, const CollectResult *missing)
     }
 }
 
-/* Has what follows a cold read brought, so that the next fetch finds it. */
+/* Has up to bytes of the segment from a position on brought; returns how many of them are left for the next
+ * one. */
+static int64_t segment_read_ahead(Cache *cache, const SegmentRef *ref, int32_t position, int64_t bytes)
+{
+    CacheObject object = { ref->object_id, ref->key };
+    size_t block_bytes = cache_block_bytes(cache);
+    int64_t left = ref->byte_length - position;
+    uint64_t start = (uint64_t)ref->byte_start + (uint64_t)position;
+    uint64_t end = start + (uint64_t)(left < bytes ? left : bytes);
+    for (uint64_t number = start / block_bytes; number * block_bytes < end; number++) {
+        (void)cache_want(cache, &object, number, NULL, NULL);
+    }
+    return bytes - left;
+}
+
+/* Has what follows a cold read brought, over the ends of segments, so that the next fetch finds it. */
 static void task_read_ahead(FetchTask *task, Partition *partition, int64_t offset)
 {
     Fetcher *fetcher = task->fetcher;
-    SegmentRef *ref = tail_find(partition, offset) == TAIL_MISS
-                          ? segments_find(&fetcher->segments, partition, offset)
-                          : NULL;
-    if (!ref) {
-        return;
-    }
-    size_t block_bytes = cache_block_bytes(fetcher->cache);
-    int32_t position = ref->hint_offset <= offset ? ref->hint_position : 0;
-    uint64_t start = (uint64_t)ref->byte_start + (uint64_t)position;
-    uint64_t end = (uint64_t)ref->byte_start + (uint64_t)ref->byte_length;
-    uint64_t ahead = start + (uint64_t)fetcher->agent->settings.read_ahead_bytes;
-    CacheObject object = { ref->object_id, ref->key };
-    for (uint64_t at = start / block_bytes; at * block_bytes < (end < ahead ? end : ahead); at++) {
-        (void)cache_want(fetcher->cache, &object, at, NULL, NULL);
+    int64_t bytes = fetcher->agent->settings.read_ahead_bytes;
+    while (bytes > 0 && tail_find(partition, offset) == TAIL_MISS) {
+        SegmentRef *ref = segments_find(&fetcher->segments, partition, offset);
+        if (!ref) {
+            return;
+        }
+        bool begun = ref->hint_offset <= offset;
+        bytes = segment_read_ahead(fetcher->cache, ref, begun ? ref->hint_position : 0, bytes);
+        offset = ref->end_offset;
     }
 }
 
