@@ -12,7 +12,7 @@
 
 enum {
     MEMORY_MAPPED_MIN = 32 * 1024 * 1024, /* allocations of this size on are mapped and unmapped singly */
-    MEMORY_KEPT_MAX = 64 * 1024 * 1024    /* free memory at the heap's end beyond this goes back */
+    MEMORY_KEPT_MAX = 32 * 1024 * 1024    /* free memory at the heap's end beyond this goes back */
 };
 
 static double cpu_seconds(void *context)

@@ -137,7 +137,7 @@ SETTING(fetch_wait_ms, DURATION, "60s", 0, 3600000, "", RELOADABLE,
         "Longest time a Fetch waits for new records, whatever the client asks for.")
 SETTING(tail_bytes_max, BYTES, "64MiB", 0, 1099511627776, "", RELOADABLE,
         "Memory for the latest records, which consumers of the tail are served from.")
-SETTING(cache_bytes_max, BYTES, "64MiB", 0, 1099511627776, "", RELOADABLE,
+SETTING(cache_bytes_max, BYTES, "48MiB", 0, 1099511627776, "", RELOADABLE,
         "Memory for blocks of objects that were read.")
 SETTING(cache_block_bytes, BYTES, "1MiB", 65536, 67108864, "", 0,
         "Size of such a block, and the least that is read from the store.")

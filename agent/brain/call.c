@@ -129,7 +129,7 @@ static void call_answer_error(BrainCall *call, bool in_doubt)
     const char *hint = PQresultErrorField(call->error, PG_DIAG_MESSAGE_HINT);
     snprintf(result.sqlstate, sizeof(result.sqlstate), "%s", state ? state : "");
     snprintf(message, sizeof(message), "%s%s%s", primary ? primary : "the server gave no reason",
-             hint ? " " : "", hint ? hint : "");
+             hint ? ". " : "", hint ? hint : "");
     StatusCode code = in_doubt || call_is_stale(call) ? STATUS_UNAVAILABLE : state_meaning(result.sqlstate);
     result.status = status_error(code, "%s: %s", call->statement->name, message);
     call_end(call, &result);
