@@ -212,7 +212,7 @@ TEST(a_refusal_carries_sqlstate_kafka_error_message_and_hint)
     brain_send(brain, BRAIN_CONTROL, &(BrainQuery){ .statement = &refuse }, note_kafka_error, &answers[0]);
     CHECK(TURN_UNTIL(answers[0].there));
     CHECK_INT(last_kafka_error, 17);
-    CHECK_STR(answers[0].message, "that is no topic name Use letters.");
+    CHECK_STR(answers[0].message, "that is no topic name. Use letters.");
     CHECK_INT(answers[0].code, STATUS_INVALID);
     /* A statement that could not be prepared is tried anew once it can. */
     brain_send(brain, BRAIN_CONTROL, &(BrainQuery){ .statement = &missing }, note_kafka_error, &answers[1]);
