@@ -132,3 +132,9 @@ SET ROLE streamhouse_admin;
 SELECT sh_reserve_objects(1, 2, 1000);
 SELECT sh_reaped('{}');
 RESET ROLE;
+
+-- an old snapshot would not see what keeps an object alive
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT * FROM sh_reap((SELECT min(agent_id) FROM streamhouse.agent), 10);
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK;

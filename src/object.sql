@@ -201,6 +201,11 @@ BEGIN
     IF max_objects IS NULL OR max_objects NOT BETWEEN 1 AND max_objects_max THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('max_objects must be from 1 to %s', max_objects_max);
     END IF;
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        -- An older snapshot does not see the segment that keeps an object alive.
+        RAISE EXCEPTION USING ERRCODE = 'feature_not_supported', MESSAGE = 'objects can be reaped under READ COMMITTED only',
+            HINT = 'Call sh_reap() outside a transaction block, or in one of READ COMMITTED.';
+    END IF;
     IF NOT pg_try_advisory_xact_lock(7310590, 2) THEN
         RETURN;
     END IF;
