@@ -66,4 +66,4 @@ unit: $(UNIT)
 clean:
 	rm -rf $(BUILD)
 
--include $(OBJECTS:.o=.d) $(UNIT:%=%.d) $(FUZZERS:%=%.d)
+-include $(OBJECTS:.o=.d) $(UNIT:%=%.d) $(FUZZERS:%=%.d) $(BUILD)/agent/main.d $(wildcard $(BUILD)/test/system/*.d)
