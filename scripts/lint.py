@@ -88,18 +88,33 @@ def makefile_words(name):
     return set(printed.split())
 
 
+# Tests that a program of their own runs, which a stage must run and which must name them.
+PROGRAMS = {"test/model/compare.sql": "test/model/run", "test/system/store_faults.c": "test/system/store_faults",
+            "test/system/store_server.c": "test/system/store_faults"}
+
+
+def is_run_by_program(name, stages):
+    program = PROGRAMS.get(name)
+    return program is not None and program in stages and Path(name).stem in text_of(ROOT / program)
+
+
 def find_tests_nobody_runs():
-    """A test that no stage runs proves nothing. (The regress stage runs sql/preload_* itself.)"""
+    """A test that no stage runs proves nothing. (The regress stage runs sql/preload_* itself, and PROGRAMS.)"""
+    stages = "".join(text_of(stage) for stage in (ROOT / "scripts/stages").iterdir())
     for folder, suffix, variable in (("sql", ".sql", "REGRESS"), ("specs", ".spec", "ISOLATION")):
         named = makefile_words(variable)
         for path in files(suffix):
-            inside = path.relative_to(ROOT).parts[0] in (folder, "test")
-            if inside and path.stem not in named and not (path.stem.startswith("preload_") and folder == "sql"):
+            relative = path.relative_to(ROOT)
+            if relative.parts[0] not in (folder, "test") or is_run_by_program(relative.as_posix(), stages):
+                continue
+            if path.stem not in named and not (path.stem.startswith("preload_") and folder == "sql"):
                 show(path, 1, f"is not in the Makefile's {variable}")
     places = {"test/unit": "_test.c", "test/fuzz": "_fuzz.c"}
     for path in files(".c"):
         relative = path.relative_to(ROOT)
         if relative.parts[0] != "test" or relative.as_posix() == "test/unit/test.c":
+            continue
+        if is_run_by_program(relative.as_posix(), stages):
             continue
         ending = places.get(relative.parent.as_posix())
         if "TEST(" in text_of(path) or "LLVMFuzzerTestOneInput" in text_of(path):
