@@ -89,7 +89,7 @@ TEST(a_peer_cannot_forge_a_line)
     journal(JOURNAL_INFO, "kafka", "client %s", "x\n2026 error agent gone\x1b[2J\xc2\x9b");
     const char *text = journal_end();
     CHECK(strchr(text, '\n') == text + strlen(text) - 1);
-    CHECK(strchr(text, '\x1b') == NULL && strchr(text, '\xc2') == NULL);
+    CHECK(strchr(text, '\x1b') == NULL && strstr(text, "\xc2") == NULL);
     CHECK(strstr(text, "client x\\n2026 error agent gone\\u001b[2J??") != NULL);
 }
 
