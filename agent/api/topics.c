@@ -10,6 +10,7 @@
 #include "agent/brain/brain.h"
 
 enum { PARTITIONS_DEFAULT = -1, REPLICATION_DEFAULT = -1, REPLICATION_FACTOR = 1 };
+enum { DELETE_BY_ID_OLDEST = 6 };
 
 static const BrainStatement create_statement = { "create_topic",
                                                  "SELECT (sh_create_topic($1, $2, $3)).topic_id",
@@ -69,10 +70,17 @@ void topic_create(Agent *agent, Slice name, int32_t partitions, Slice config, To
     topic_ask(agent, &create_statement, &parameters, done, argument);
 }
 
-/* A request about several topics: counts answers, then replies. */
+/* A request about several topics: one after the other, so that heartbeats, which take the same line, never
+ * wait for more than one of them. Then it replies. */
 typedef struct TopicsState {
     KafkaRequest *request;
-    size_t waiting; /* answers to come, plus one while topics are gone through */
+    int32_t count;
+    int32_t next;
+    bool asking;    /* the brain has not answered yet */
+    bool going;     /* topics_go_on() is on the stack */
+    bool changed;   /* something succeeded: the catalog is to be read anew */
+    bool *repeated; /* CreateTopics: which topics are named more than once */
+    void (*one)(struct TopicsState *state, int32_t index);
     void (*reply)(struct TopicsState *state);
     union {
         KafkaCreateTopicsResponse created;
@@ -95,10 +103,20 @@ static void topics_refreshed(void *argument, const Status *status)
     state->reply(state);
 }
 
-static void topics_answered(TopicsState *state)
+static void topics_go_on(TopicsState *state)
 {
-    if (--state->waiting == 0) {
+    state->going = true;
+    while (!state->asking && state->next < state->count && !state->request->abandoned) {
+        state->one(state, state->next++);
+    }
+    state->going = false;
+    if (state->asking) {
+        return;
+    }
+    if (state->changed && !state->request->abandoned) {
         catalog_refresh(api_agent(state->request)->catalog, topics_refreshed, state);
+    } else {
+        state->reply(state);
     }
 }
 
@@ -116,7 +134,11 @@ static void topic_answered(void *argument, KafkaError error, const char *message
     if (error != KAFKA_ERROR_NONE) {
         topic_refuse(*answer, error, message);
     }
-    topics_answered(answer->state);
+    answer->state->changed = answer->state->changed || error == KAFKA_ERROR_NONE;
+    answer->state->asking = false;
+    if (!answer->state->going) {
+        topics_go_on(answer->state);
+    }
 }
 
 static TopicAnswer *topic_answer_keep(TopicAnswer answer)
@@ -124,18 +146,19 @@ static TopicAnswer *topic_answer_keep(TopicAnswer answer)
     TopicAnswer *kept = arena_allocate(&answer.state->request->arena, sizeof(TopicAnswer));
     if (kept) {
         *kept = answer;
-        answer.state->waiting++;
+        answer.state->asking = true;
     } else {
         topic_refuse(answer, KAFKA_ERROR_REQUEST_TIMED_OUT, "memory is short");
     }
     return kept;
 }
 
-static TopicsState *topics_begin(KafkaRequest *request, void (*reply)(TopicsState *state))
+static TopicsState *topics_begin(KafkaRequest *request, void (*one)(TopicsState *state, int32_t index),
+                                 void (*reply)(TopicsState *state))
 {
     TopicsState *state = arena_allocate(&request->arena, sizeof(TopicsState));
     if (state) {
-        *state = (TopicsState){ .request = request, .waiting = 1, .reply = reply };
+        *state = (TopicsState){ .request = request, .one = one, .reply = reply };
     } else {
         kafka_request_disconnect(request, "the request is too large to be handled");
     }
@@ -164,13 +187,14 @@ static Slice create_config(KafkaRequest *request, const KafkaCreateTopicsRequest
 {
     json_t *object = json_object();
     bool valid = true;
-    for (int32_t i = 0; i < wanted->configs.count; i++) {
+    for (int32_t i = 0; valid && i < wanted->configs.count; i++) {
         const KafkaCreateTopicsRequestConfig *config = &wanted->configs.items[i];
         char *name = arena_copy_text(&request->arena, config->name);
         json_t *value = slice_is_null(config->value)
                             ? NULL
                             : json_stringn((const char *)config->value.data, config->value.size);
-        valid = valid && name && value && json_object_set_new(object, name, value) == 0;
+        valid = name && value && json_object_set(object, name, value) == 0;
+        json_decref(value);
     }
     char *text = valid ? json_dumps(object, JSON_COMPACT) : NULL;
     Slice copy = text ? slice_of_text(arena_copy_text(&request->arena, slice_of_text(text))) : SLICE_NULL;
@@ -189,15 +213,49 @@ static int32_t create_partition_count(const KafkaRequest *request,
                                                         : wanted->num_partitions;
 }
 
-/* What can be refused without asking the brain. */
-static const char *create_complaint(const KafkaCreateTopicsRequest *asked, int32_t index, KafkaError *error)
+static int create_compare_names(const void *left, const void *right)
 {
-    const KafkaCreateTopicsRequestTopic *wanted = &asked->topics.items[index];
-    for (int32_t i = 0; i < asked->topics.count; i++) {
-        if (i != index && slice_equals(asked->topics.items[i].name, wanted->name)) {
-            *error = KAFKA_ERROR_INVALID_REQUEST;
-            return "the topic is named more than once in the request";
+    const KafkaCreateTopicsRequestTopic *a = *(const KafkaCreateTopicsRequestTopic *const *)left;
+    const KafkaCreateTopicsRequestTopic *b = *(const KafkaCreateTopicsRequestTopic *const *)right;
+    if (a->name.size != b->name.size) {
+        return a->name.size < b->name.size ? -1 : 1;
+    }
+    return a->name.size > 0 ? memcmp(a->name.data, b->name.data, a->name.size) : 0;
+}
+
+/* Sorted, not each compared with each: there may be a hundred thousand. False when memory is short. */
+static bool create_find_repeated(TopicsState *state)
+{
+    const KafkaCreateTopicsRequest *asked = state->request->message;
+    size_t count = (size_t)state->count;
+    state->repeated = arena_allocate_array(&state->request->arena, count, sizeof(bool));
+    const KafkaCreateTopicsRequestTopic **sorted = malloc(count * sizeof(void *) + 1);
+    if (!state->repeated || !sorted) {
+        free(sorted);
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        sorted[i] = &asked->topics.items[i];
+    }
+    qsort(sorted, count, sizeof(void *), create_compare_names);
+    for (size_t i = 1; i < count; i++) {
+        if (create_compare_names(&sorted[i - 1], &sorted[i]) == 0) {
+            state->repeated[sorted[i - 1] - asked->topics.items] = true;
+            state->repeated[sorted[i] - asked->topics.items] = true;
         }
+    }
+    free(sorted);
+    return true;
+}
+
+/* What can be refused without asking the brain. */
+static const char *create_complaint(const TopicsState *state, int32_t index, KafkaError *error)
+{
+    const KafkaCreateTopicsRequest *asked = state->request->message;
+    const KafkaCreateTopicsRequestTopic *wanted = &asked->topics.items[index];
+    if (state->repeated[index]) {
+        *error = KAFKA_ERROR_INVALID_REQUEST;
+        return "the topic is named more than once in the request";
     }
     if (wanted->assignments.count > 0 &&
         (wanted->num_partitions != PARTITIONS_DEFAULT || wanted->replication_factor != REPLICATION_DEFAULT)) {
@@ -226,9 +284,8 @@ static void create_one(TopicsState *state, int32_t index)
     KafkaCreateTopicsResponseTopic *out = &state->response.created.topics.items[index];
     TopicAnswer answer = { state, &out->error_code, &out->error_message };
     KafkaError error;
-    out->name = wanted->name;
     out->configs.count = 0;
-    const char *complaint = create_complaint(asked, index, &error);
+    const char *complaint = create_complaint(state, index, &error);
     if (complaint) {
         topic_refuse(answer, error, complaint);
         return;
@@ -255,20 +312,23 @@ void create_topics_handle(KafkaRequest *request)
 {
     const KafkaCreateTopicsRequest *asked = request->message;
     int32_t count = asked->topics.count > 0 ? asked->topics.count : 0;
-    TopicsState *state = topics_begin(request, create_reply);
+    TopicsState *state = topics_begin(request, create_one, create_reply);
     if (!state) {
         return;
     }
     kafka_defaults(&KAFKA_CREATE_TOPICS_RESPONSE.root, &state->response.created);
     state->response.created.topics.items =
         kafka_items_new(&request->arena, &KAFKA_CREATE_TOPICS_RESPONSE_TOPIC, (size_t)count);
-    if (state->response.created.topics.items) {
-        state->response.created.topics.count = count;
+    state->count = count;
+    if (!state->response.created.topics.items || !create_find_repeated(state)) {
+        kafka_request_disconnect(request, "the request is too large to be handled");
+        return;
     }
-    for (int32_t i = 0; i < state->response.created.topics.count; i++) {
-        create_one(state, i);
+    state->response.created.topics.count = count;
+    for (int32_t i = 0; i < count; i++) {
+        state->response.created.topics.items[i].name = asked->topics.items[i].name;
     }
-    topics_answered(state);
+    topics_go_on(state);
 }
 
 /* DeleteTopics. */
@@ -278,10 +338,15 @@ static void delete_reply(TopicsState *state)
     kafka_request_reply(state->request, &state->response.deleted);
 }
 
-static void delete_one(TopicsState *state, Slice name, const KafkaUuid *topic_id,
-                       KafkaDeleteTopicsResponseResponse *out)
+static void delete_one(TopicsState *state, int32_t index)
 {
+    static const KafkaUuid no_id;
     KafkaRequest *request = state->request;
+    const KafkaDeleteTopicsRequest *asked = request->message;
+    bool by_state = request->version >= DELETE_BY_ID_OLDEST;
+    Slice name = by_state ? asked->topics.items[index].name : asked->topic_names.items[index];
+    const KafkaUuid *topic_id = by_state ? &asked->topics.items[index].topic_id : &no_id;
+    KafkaDeleteTopicsResponseResponse *out = &state->response.deleted.responses.items[index];
     TopicAnswer answer = { state, &out->error_code, &out->error_message };
     out->name = name;
     out->topic_id = *topic_id;
@@ -306,11 +371,10 @@ static void delete_one(TopicsState *state, Slice name, const KafkaUuid *topic_id
 
 void delete_topics_handle(KafkaRequest *request)
 {
-    static const KafkaUuid no_id;
     const KafkaDeleteTopicsRequest *asked = request->message;
-    bool by_state = request->version >= 6;
+    bool by_state = request->version >= DELETE_BY_ID_OLDEST;
     int32_t count = by_state ? asked->topics.count : asked->topic_names.count;
-    TopicsState *state = topics_begin(request, delete_reply);
+    TopicsState *state = topics_begin(request, delete_one, delete_reply);
     if (!state) {
         return;
     }
@@ -318,15 +382,13 @@ void delete_topics_handle(KafkaRequest *request)
     kafka_defaults(&KAFKA_DELETE_TOPICS_RESPONSE.root, &state->response.deleted);
     state->response.deleted.responses.items =
         kafka_items_new(&request->arena, &KAFKA_DELETE_TOPICS_RESPONSE_RESPONSE, (size_t)count);
-    if (state->response.deleted.responses.items) {
-        state->response.deleted.responses.count = count;
+    if (!state->response.deleted.responses.items) {
+        kafka_request_disconnect(request, "the request is too large to be handled");
+        return;
     }
-    for (int32_t i = 0; i < state->response.deleted.responses.count; i++) {
-        Slice name = by_state ? asked->topics.items[i].name : asked->topic_names.items[i];
-        delete_one(state, name, by_state ? &asked->topics.items[i].topic_id : &no_id,
-                   &state->response.deleted.responses.items[i]);
-    }
-    topics_answered(state);
+    state->response.deleted.responses.count = count;
+    state->count = count;
+    topics_go_on(state);
 }
 
 /* CreatePartitions. */
@@ -368,18 +430,18 @@ void create_partitions_handle(KafkaRequest *request)
 {
     const KafkaCreatePartitionsRequest *asked = request->message;
     int32_t count = asked->topics.count > 0 ? asked->topics.count : 0;
-    TopicsState *state = topics_begin(request, widen_reply);
+    TopicsState *state = topics_begin(request, widen_one, widen_reply);
     if (!state) {
         return;
     }
     kafka_defaults(&KAFKA_CREATE_PARTITIONS_RESPONSE.root, &state->response.widened);
     state->response.widened.results.items =
         kafka_items_new(&request->arena, &KAFKA_CREATE_PARTITIONS_RESPONSE_RESULT, (size_t)count);
-    if (state->response.widened.results.items) {
-        state->response.widened.results.count = count;
+    if (!state->response.widened.results.items) {
+        kafka_request_disconnect(request, "the request is too large to be handled");
+        return;
     }
-    for (int32_t i = 0; i < state->response.widened.results.count; i++) {
-        widen_one(state, i);
-    }
-    topics_answered(state);
+    state->response.widened.results.count = count;
+    state->count = count;
+    topics_go_on(state);
 }
