@@ -4,11 +4,14 @@
 #include "agent/api/topic_create.h"
 #include "agent/jobs/lease.h"
 
+enum { NAMELESS_OLDEST = 12 /* first version whose answer may name a topic by its id alone */ };
+
 typedef struct MetadataState {
     KafkaRequest *request;
     bool refreshed;
+    bool failed; /* to refresh: what is not in the catalog may exist all the same */
     bool created;
-    size_t creating; /* topics being created, plus one while they are gone through */
+    int32_t next_create; /* topics are created one after the other: heartbeats take the same line */
     KafkaError create_error;
 } MetadataState;
 
@@ -73,6 +76,21 @@ static bool metadata_fill_all(KafkaRequest *request, KafkaMetadataResponse *resp
     return response->topics.items != NULL;
 }
 
+/* Versions 10 and 11 can ask without a name, but cannot answer without one. */
+static void metadata_fill_missing(const MetadataState *state, const KafkaMetadataRequestTopic *wanted,
+                                  KafkaError error, KafkaMetadataResponseTopic *out)
+{
+    bool nameless = slice_is_null(wanted->name) && state->request->version < NAMELESS_OLDEST;
+    bool refused = state->create_error != KAFKA_ERROR_NONE && !slice_is_null(wanted->name);
+    error = nameless        ? KAFKA_ERROR_INVALID_REQUEST
+            : refused       ? state->create_error
+            : state->failed ? KAFKA_ERROR_LEADER_NOT_AVAILABLE
+                            : error;
+    out->error_code = (int16_t)error;
+    out->name = nameless ? SLICE_LITERAL("") : wanted->name;
+    out->topic_id = wanted->topic_id;
+}
+
 static bool metadata_fill_asked(const MetadataState *state, KafkaMetadataResponse *response)
 {
     KafkaRequest *request = state->request;
@@ -85,10 +103,7 @@ static bool metadata_fill_asked(const MetadataState *state, KafkaMetadataRespons
         KafkaError error;
         Topic *topic = api_topic(request, wanted->name, &wanted->topic_id, &error);
         if (!topic) {
-            bool failed = state->create_error != KAFKA_ERROR_NONE && !slice_is_null(wanted->name);
-            out->error_code = (int16_t)(failed ? state->create_error : error);
-            out->name = wanted->name;
-            out->topic_id = wanted->topic_id;
+            metadata_fill_missing(state, wanted, error, out);
         } else if (!metadata_fill_topic(request, topic, out)) {
             return false;
         }
@@ -149,14 +164,21 @@ static bool metadata_misses_any(const MetadataState *state)
 
 static void metadata_refreshed(void *argument, const Status *status)
 {
-    (void)status;
-    metadata_begin(argument);
+    MetadataState *state = argument;
+    state->failed = !status_is_ok(status);
+    if (state->request->abandoned) {
+        kafka_request_finish_silently(state->request);
+        return;
+    }
+    metadata_begin(state);
 }
 
 static void metadata_refresh(MetadataState *state)
 {
     catalog_refresh(api_agent(state->request)->catalog, metadata_refreshed, state);
 }
+
+static void metadata_create_next(MetadataState *state);
 
 static void metadata_created(void *argument, KafkaError error, const char *message)
 {
@@ -165,9 +187,7 @@ static void metadata_created(void *argument, KafkaError error, const char *messa
     if (error != KAFKA_ERROR_NONE && error != KAFKA_ERROR_TOPIC_ALREADY_EXISTS) {
         state->create_error = error;
     }
-    if (--state->creating == 0) {
-        metadata_refresh(state);
-    }
+    metadata_create_next(state);
 }
 
 static bool metadata_may_create(const KafkaRequest *request)
@@ -176,22 +196,20 @@ static bool metadata_may_create(const KafkaRequest *request)
     return asked->allow_auto_topic_creation && api_agent(request)->settings.auto_create_topics;
 }
 
-static void metadata_create(MetadataState *state)
+static void metadata_create_next(MetadataState *state)
 {
     const KafkaMetadataRequest *asked = state->request->message;
     Agent *agent = api_agent(state->request);
-    state->created = true;
-    state->creating = 1;
-    for (int32_t i = 0; i < asked->topics.count; i++) {
-        const KafkaMetadataRequestTopic *wanted = &asked->topics.items[i];
+    while (state->next_create < asked->topics.count && !state->request->abandoned) {
+        const KafkaMetadataRequestTopic *wanted = &asked->topics.items[state->next_create++];
         if (!slice_is_null(wanted->name) && api_uuid_is_zero(&wanted->topic_id) &&
             metadata_misses(state, wanted)) {
-            state->creating++;
             topic_create(agent, wanted->name, agent->settings.default_partitions, SLICE_LITERAL("{}"),
                          metadata_created, state);
+            return;
         }
     }
-    metadata_created(state, KAFKA_ERROR_NONE, NULL);
+    metadata_refresh(state);
 }
 
 static void metadata_begin(MetadataState *state)
@@ -202,7 +220,8 @@ static void metadata_begin(MetadataState *state)
         state->refreshed = true;
         metadata_refresh(state);
     } else if (missing && !state->created && metadata_may_create(state->request)) {
-        metadata_create(state);
+        state->created = true;
+        metadata_create_next(state);
     } else {
         metadata_reply(state);
     }

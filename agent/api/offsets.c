@@ -249,8 +249,13 @@ static bool offsets_resolve(OffsetsState *state)
 
 static void list_offsets_refreshed(void *argument, const Status *status)
 {
+    OffsetsState *state = argument;
     (void)status;
-    list_offsets_begin(argument);
+    if (state->request->abandoned) {
+        kafka_request_finish_silently(state->request);
+        return;
+    }
+    list_offsets_begin(state);
 }
 
 static void list_offsets_begin(OffsetsState *state)

@@ -61,6 +61,9 @@ static void lease_answered(const BrainResult *result, void *argument)
             lease->valid_until_ms = 0;
             lease->replaced = true;
             agent_fail(lease->agent, "lease", &replaced);
+            if (lease->leaving) {
+                lease_leave_now(lease); /* the drain that waited for this answer goes on */
+            }
             return;
         }
         journal_seldom(JOURNAL_WARN, "lease", "a heartbeat failed: %s", result->message);
@@ -205,11 +208,11 @@ void lease_leave(Lease *lease, void (*done)(void *argument), void *argument)
 
 int32_t lease_agent_id(const Lease *lease)
 {
-    return lease->agent_id;
+    return lease ? lease->agent_id : LEASE_NO_AGENT;
 }
 
 bool lease_holds(const Lease *lease, const Partition *partition)
 {
-    return partition->leader == lease->agent_id && lease->agent_id != LEASE_NO_AGENT &&
+    return lease && partition->leader == lease->agent_id && lease->agent_id != LEASE_NO_AGENT &&
            time_ms() < lease->valid_until_ms;
 }

@@ -18,7 +18,8 @@ void lease_free(Lease *lease);
 /* Gives every lease back (sh_agent_leave), then calls done; beats no more. */
 void lease_leave(Lease *lease, void (*done)(void *argument), void *argument);
 
-/* This agent's id, LEASE_NO_AGENT until the brain gave one. */
+/* This agent's id, LEASE_NO_AGENT until the brain gave one. lease may be NULL here and in lease_holds(): the
+ * agent is stopping, and answers that come late are still looked at. */
 int32_t lease_agent_id(const Lease *lease);
 
 /* Is this agent the partition's leader, with a lease that is certain to hold now? */
