@@ -12,7 +12,10 @@ enum { RESOURCE_TOPIC = 2, RESOURCE_BROKER = 4 };
 enum { SOURCE_TOPIC = 1, SOURCE_STATIC_BROKER = 4, SOURCE_DEFAULT = 5 };
 enum { TYPE_UNKNOWN, TYPE_BOOLEAN, TYPE_STRING, TYPE_INT, TYPE_SHORT, TYPE_LONG, TYPE_DOUBLE, TYPE_LIST };
 
-enum { SETTING_TEXT_MAX = 1024 };
+/* Topics asked about at the same time: the brain's queue is for others too. */
+enum { SETTING_TEXT_MAX = 1024, CONFIGS_ASKED_MAX = 32 };
+/* What one resource's configs may need. */
+enum { CONFIGS_ROOM_MIN = 1024 * 1024 };
 
 static const BrainStatement describe_statement = {
     "describe_configs",
@@ -24,7 +27,8 @@ static const BrainStatement describe_statement = {
 typedef struct ConfigsState {
     KafkaRequest *request;
     KafkaDescribeConfigsResponse response;
-    size_t waiting;
+    int32_t next; /* resource to look at */
+    int asked;    /* answers to come */
 } ConfigsState;
 
 typedef struct ConfigsOfTopic {
@@ -32,12 +36,7 @@ typedef struct ConfigsOfTopic {
     int32_t index;
 } ConfigsOfTopic;
 
-static void configs_answered(ConfigsState *state)
-{
-    if (--state->waiting == 0) {
-        kafka_request_reply(state->request, &state->response);
-    }
-}
+static void configs_go_on(ConfigsState *state);
 
 static int8_t config_type(Slice name)
 {
@@ -101,6 +100,17 @@ static void config_of_topic(ConfigsState *state, const BrainResult *result, int 
     config_add_synonym(state, config, config_copy(state, brain_text(result, row, 5)), SOURCE_DEFAULT);
 }
 
+/* Past the request's memory values would be missing: rather none at all, and said so. */
+static void configs_check_room(const ConfigsState *state, KafkaDescribeConfigsResponseResult *out)
+{
+    const Arena *arena = &state->request->arena;
+    if (!out->configs.items || arena->limit - arena->used < CONFIGS_ROOM_MIN) {
+        out->error_code = KAFKA_ERROR_INVALID_REQUEST;
+        out->error_message = SLICE_LITERAL("the configs do not fit in the request's memory; ask for fewer");
+        out->configs.count = 0;
+    }
+}
+
 static void configs_of_topic(const BrainResult *result, void *argument)
 {
     ConfigsOfTopic *waiting = argument;
@@ -119,7 +129,9 @@ static void configs_of_topic(const BrainResult *result, void *argument)
             config_of_topic(state, result, row, &out->configs.items[out->configs.count++]);
         }
     }
-    configs_answered(state);
+    configs_check_room(state, out);
+    state->asked--;
+    configs_go_on(state);
 }
 
 static void configs_ask_topic(ConfigsState *state, int32_t index)
@@ -131,7 +143,7 @@ static void configs_ask_topic(ConfigsState *state, int32_t index)
         return;
     }
     *waiting = (ConfigsOfTopic){ state, index };
-    state->waiting++;
+    state->asked++;
     BrainParameters parameters;
     brain_parameters_init(&parameters);
     brain_put_text(&parameters, asked->resources.items[index].resource_name);
@@ -188,6 +200,31 @@ static void configs_of_broker(ConfigsState *state, int32_t index)
             config_of_broker(state, (SettingId)id, &out->configs.items[out->configs.count++]);
         }
     }
+    configs_check_room(state, out);
+}
+
+static void configs_of_resource(ConfigsState *state, int32_t index)
+{
+    KafkaDescribeConfigsResponseResult *out = &state->response.results.items[index];
+    if (out->resource_type == RESOURCE_TOPIC) {
+        configs_ask_topic(state, index);
+    } else if (out->resource_type == RESOURCE_BROKER) {
+        configs_of_broker(state, index);
+    } else {
+        out->error_code = KAFKA_ERROR_INVALID_REQUEST;
+        out->error_message = SLICE_LITERAL("only topics and brokers have configs here");
+    }
+}
+
+static void configs_go_on(ConfigsState *state)
+{
+    int32_t count = state->response.results.count;
+    while (state->asked < CONFIGS_ASKED_MAX && state->next < count && !state->request->abandoned) {
+        configs_of_resource(state, state->next++);
+    }
+    if (state->asked == 0) {
+        kafka_request_reply(state->request, &state->response);
+    }
 }
 
 void describe_configs_handle(KafkaRequest *request)
@@ -200,7 +237,7 @@ void describe_configs_handle(KafkaRequest *request)
         kafka_request_disconnect(request, "the request is too large to be handled");
         return;
     }
-    *state = (ConfigsState){ .request = request, .waiting = 1 };
+    *state = (ConfigsState){ .request = request };
     kafka_defaults(&KAFKA_DESCRIBE_CONFIGS_RESPONSE.root, &state->response);
     state->response.results.items = results;
     state->response.results.count = count;
@@ -208,14 +245,6 @@ void describe_configs_handle(KafkaRequest *request)
         KafkaDescribeConfigsResponseResult *out = &state->response.results.items[i];
         out->resource_type = asked->resources.items[i].resource_type;
         out->resource_name = asked->resources.items[i].resource_name;
-        if (out->resource_type == RESOURCE_TOPIC) {
-            configs_ask_topic(state, i);
-        } else if (out->resource_type == RESOURCE_BROKER) {
-            configs_of_broker(state, i);
-        } else {
-            out->error_code = KAFKA_ERROR_INVALID_REQUEST;
-            out->error_message = SLICE_LITERAL("only topics and brokers have configs here");
-        }
     }
-    configs_answered(state);
+    configs_go_on(state);
 }
