@@ -176,11 +176,12 @@ static void fetch_begin(FetchState *state)
         catalog_refresh(agent->catalog, fetch_refreshed, state);
         return;
     }
+    int64_t bytes_max = fetch_bytes_max(state->request);
     FetchRequest fetch = {
         .items = state->items,
         .count = state->item_count,
-        .bytes_min = asked->min_bytes,
-        .bytes_max = fetch_bytes_max(state->request),
+        .bytes_min = asked->min_bytes < bytes_max ? asked->min_bytes : bytes_max, /* more never comes */
+        .bytes_max = bytes_max,
         .wait_ms = state->item_count > 0 ? state->wait_ms : 0,
     };
     bool started;

@@ -60,6 +60,8 @@ static void reading_go_on(void *argument, const Status *status, Block *loaded)
             if (!cache_want(cache, &object, number, reading_go_on, reading)) {
                 Status short_of_memory = status_error(STATUS_LIMIT, "memory is short");
                 reading_end(reading, &short_of_memory);
+            } else if (cache_is_waiting(cache)) {
+                fetcher_wake(reading->fetcher, 1); /* the store may have refused it for now */
             }
             return;
         }
