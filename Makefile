@@ -3,10 +3,19 @@
 EXTENSION   = streamhouse
 RELEASE    := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" streamhouse.control)
 MODULE_big  = streamhouse
-OBJS        = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+
+# What the brain shares with the agent: batches, codecs, object stores without the agent's event loop.
+COMMON      = arena batch batch_check block compression compression_gzip compression_lz4 compression_snappy compression_zstd \
+              crc32c murmur2 object_format object_index record record_builder record_stream status writer \
+              store/credentials store/credentials_parse store/folder store/folder_list store/ini store/profile store/s3_request \
+              store/s3_response store/s3_sign store/store_key store/store_url store/xml
+OBJS        = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c))) $(COMMON:%=common/%.o)
+# A name of ours is ours, whatever the server exports.
+SHLIB_LINK  = -Wl,-Bsymbolic -lcurl -lcrypto -ljansson -llz4 -lzstd -lsnappy -lz -lisal
 
 # The order in which the parts of the install script are concatenated.
-SQL_PARTS   = schema config topic agent object segment producer offset commit_model commit watch views role
+SQL_PARTS   = schema config topic access agent object segment inline producer offset commit_model commit watch produce fetch \
+              group sample views role
 SQL_FILES   = $(foreach part,$(SQL_PARTS),$(wildcard src/$(part).sql))
 SQL_SCRIPT  = streamhouse--$(RELEASE).sql
 
@@ -21,11 +30,13 @@ ISOLATION   = $(patsubst specs/%.spec,%,$(sort $(wildcard specs/*.spec)))
 ISOLATION_OPTS = --load-extension=streamhouse
 EXTRA_CLEAN = $(SQL_SCRIPT) results output_iso regression.diffs regression.out
 
+# Nothing here gains from being compiled while a query runs.
+override with_llvm = no
 PG_CONFIG  ?= pg_config
 PGXS       := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
-$(OBJS): $(wildcard src/*.h common/*.h)
+$(OBJS): $(wildcard src/*.h common/*.h common/store/*.h)
 
 $(SQL_SCRIPT): $(SQL_FILES) Makefile streamhouse.control
 	@{ printf '%s\n' '\echo Use "CREATE EXTENSION streamhouse" to load this file. \quit'; cat $(SQL_FILES); } > $@

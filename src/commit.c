@@ -1,5 +1,5 @@
-/* commit.c: sh_commit_object(): offsets for an object's batches, in one transaction that is flushed and
- * replicated.
+/* commit.c: sh_commit_object() and sh_commit_inline(): offsets for the batches of an object, or for batches that
+ * PostgreSQL is to hold itself, in one transaction that is flushed and replicated.
  *
  * First every partition row that is free is locked, in (topic, partition) order, then the object's row. Then,
  * with a snapshot newer than the locks, leases, offsets, producers and answers given before are read
@@ -11,6 +11,7 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "commit.h"
 #include "commit_call.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -21,6 +22,9 @@
 #include "watch.h"
 
 PG_FUNCTION_INFO_V1(sh_commit_object);
+PG_FUNCTION_INFO_V1(sh_commit_inline);
+
+enum { WAIT_MS_MAX = 60000 };
 
 /* A commit of this transaction has been made; it must be flushed and, with synchronous standbys, replicated.
  */
@@ -47,7 +51,7 @@ static void commit_transaction_event(XactEvent event, void *argument)
         break;
     case XACT_EVENT_PRE_PREPARE:
         ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                errmsg("a transaction that called sh_commit_object() cannot be prepared"),
+                errmsg("a transaction that appends to partitions cannot be prepared"),
                 errhint("Use COMMIT: partitions stay locked until then."));
         break;
     default:
@@ -55,7 +59,7 @@ static void commit_transaction_event(XactEvent event, void *argument)
     }
 }
 
-static void require_durable_commit(void)
+void require_durable_commit(void)
 {
     static bool registered = false;
     if (!registered) {
@@ -68,16 +72,34 @@ static void require_durable_commit(void)
     (void)GetTopTransactionId();
 }
 
-static void check_transaction(void)
+static void check_transaction(const char *function)
 {
-    PreventCommandIfReadOnly("sh_commit_object()");
-    PreventCommandDuringRecovery("sh_commit_object()");
+    PreventCommandIfReadOnly(function);
+    PreventCommandDuringRecovery(function);
     if (XactIsoLevel != XACT_READ_COMMITTED) {
         ereport(
             ERROR, errcode(ERRCODE_INVALID_TRANSACTION_STATE),
-            errmsg("sh_commit_object() needs a READ COMMITTED transaction"),
+            errmsg("%s needs a READ COMMITTED transaction", function),
             errhint("An older snapshot cannot see what was committed before a partition's lock was had."));
     }
+}
+
+/* A wait is for one partition, so that nothing else is held meanwhile; PostgreSQL's own lock_timeout ends it. */
+static void bound_wait(const CommitCall *call)
+{
+    char timeout[16];
+    if (call->wait_ms == 0) {
+        return;
+    }
+    if (call->wait_ms < 0 || call->wait_ms > WAIT_MS_MAX || call->partition_count > 1) {
+        ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                errmsg("a commit to %d partitions cannot wait %d ms for a lock", call->partition_count,
+                       call->wait_ms),
+                errhint("One that waits is for a single partition, and waits %d ms at most.", WAIT_MS_MAX));
+    }
+    snprintf(timeout, sizeof(timeout), "%d", call->wait_ms);
+    (void)set_config_option("lock_timeout", timeout, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0,
+                            false);
 }
 
 /* Locks under one snapshot, reads under a newer one. */
@@ -86,7 +108,7 @@ static bool commit_lock(CommitCall *call)
     CommandCounterIncrement();
     PushActiveSnapshot(GetLatestSnapshot());
     commit_lock_partitions(call);
-    bool is_intent = commit_lock_object(call);
+    bool is_intent = !call->is_inline && commit_lock_object(call);
     PopActiveSnapshot();
     return is_intent;
 }
@@ -179,22 +201,49 @@ static void commit_answer_rows(const CommitCall *call, FunctionCallInfo fcinfo)
     }
 }
 
-Datum sh_commit_object(PG_FUNCTION_ARGS)
+static void commit_run(CommitCall *call, bytea *packed, FunctionCallInfo fcinfo)
 {
     MemoryContext work =
         AllocSetContextCreate(CurrentMemoryContext, "StreamHouse commit", ALLOCSET_DEFAULT_SIZES);
     MemoryContext before = MemoryContextSwitchTo(work);
-    CommitCall call = { .agent_id = PG_GETARG_INT32(0),
-                        .object_id = PG_GETARG_INT64(1),
-                        .object_bytes = PG_GETARG_INT64(2) };
-    bytea *packed = PG_GETARG_BYTEA_PP(3);
-    check_transaction();
-    commit_call_parse(&call, (const uint8 *)VARDATA_ANY(packed), VARSIZE_ANY_EXHDR(packed));
+    commit_call_parse(call, (const uint8 *)VARDATA_ANY(packed), VARSIZE_ANY_EXHDR(packed));
+    bound_wait(call);
     require_durable_commit();
-    bool is_intent = commit_lock(&call);
-    commit_decide_and_write(&call, is_intent);
-    commit_answer_rows(&call, fcinfo);
+    bool is_intent = commit_lock(call);
+    commit_decide_and_write(call, is_intent);
+    commit_answer_rows(call, fcinfo);
     MemoryContextSwitchTo(before);
     MemoryContextDelete(work);
+}
+
+Datum sh_commit_object(PG_FUNCTION_ARGS)
+{
+    CommitCall call = { .agent_id = PG_GETARG_INT32(0),
+                        .object_id = PG_GETARG_INT64(1),
+                        .object_bytes = PG_GETARG_INT64(2),
+                        .wait_ms = PG_GETARG_INT32(4) };
+    check_transaction("sh_commit_object()");
+    commit_run(&call, PG_GETARG_BYTEA_PP(3), fcinfo);
+    return (Datum)0;
+}
+
+Datum sh_commit_inline(PG_FUNCTION_ARGS)
+{
+    int64 call_id = PG_GETARG_INT64(1);
+    bytea *bytes = PG_GETARG_BYTEA_PP(2);
+    CommitCall call = { .agent_id = PG_GETARG_INT32(0),
+                        .object_id = -call_id,
+                        .object_bytes = VARSIZE_ANY_EXHDR(bytes),
+                        .is_inline = true,
+                        .inline_bytes = slice_of(VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes)),
+                        .wait_ms = PG_GETARG_INT32(4) };
+    check_transaction("sh_commit_inline()");
+    if (call_id < 1 || call.object_bytes > INLINE_ROW_BYTES_MAX) {
+        ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                errmsg("call " INT64_FORMAT " of " INT64_FORMAT " bytes cannot be committed", call_id,
+                       call.object_bytes),
+                errhint("Ids come from sh_reserve_inline(); a call has %d bytes at most.", INLINE_ROW_BYTES_MAX));
+    }
+    commit_run(&call, PG_GETARG_BYTEA_PP(3), fcinfo);
     return (Datum)0;
 }

@@ -6,6 +6,7 @@
 #include "postgres.h"
 
 #include "commit_decide.h"
+#include "inline.h"
 #include "key_scan.h"
 #include "row_writer.h"
 
@@ -15,8 +16,11 @@ StaticAssertDecl(COMMIT_BATCHES_MAX <= PG_INT32_MAX / COMMIT_ROW_SIZE, "packed r
 
 typedef struct CommitCall {
     int32 agent_id;
-    int64 object_id;
-    int64 object_bytes;
+    int64 object_id;    /* where answers are kept; minus the call's id for an inline commit */
+    int64 object_bytes; /* of the object, or of inline_bytes */
+    bool is_inline;
+    Slice inline_bytes; /* the batches, where they are not in an object */
+    int32 wait_ms;      /* how long to wait for the only partition's lock; 0: not at all */
     int batch_count;
     int partition_count;
     int producer_count;
@@ -35,7 +39,8 @@ extern CommitBatch *commit_call_find(const CommitCall *call, int32 ordinal);
 
 /* commit_read.c: what the tables say. */
 
-/* Locks the partition rows, in order, that are free; the others become locked or unknown. */
+/* Locks the partition rows, in order, that are free; the others become locked or unknown. With wait_ms, waits for
+ * the only one: ERROR 55P03 when that takes longer. */
 extern void commit_lock_partitions(CommitCall *call);
 
 /* Locks the object's row and checks that this agent may commit it: else ERROR SH056. A row that somebody else
@@ -57,7 +62,8 @@ extern void commit_reader_close(CommitReader *reader);
 
 /* commit_write.c: what the call leaves. */
 typedef struct CommitWriter {
-    int64 object_id;
+    const CommitCall *call;
+    InlinePlace place; /* slot -1: not written yet */
     TimestampTz now;
     RowWriter segments;
     RowWriter producers;
@@ -67,6 +73,9 @@ extern void commit_writer_open(CommitWriter *writer, const CommitCall *call);
 extern void commit_write_partition(CommitWriter *writer, const CommitPartition *partition);
 extern void commit_writer_flush(CommitWriter *writer);
 extern void commit_writer_close(CommitWriter *writer);
+
+/* One row of segment; slot 0 is an object. */
+extern void segment_write(RowWriter *writer, int64 object_id, int16 slot, const CommitSegment *segment);
 
 /* Answers to give again, and the object's new state. */
 extern void commit_write_call(const CommitCall *call, bool is_intent);

@@ -5,10 +5,9 @@
 #include "compat.h"
 #include "commit_call.h"
 
-#include "catalog/pg_enum.h"
 #include "catalog/pg_type.h"
-#include "catalog/namespace.h"
 #include "end_hint.h"
+#include "enum.h"
 #include "key_scan.h"
 #include "tables.h"
 #include "utils/array.h"
@@ -38,17 +37,6 @@ static const char *const status_labels[COMMIT_STATUSES] = {
     [COMMIT_LOCKED] = "locked",       [COMMIT_INVALID] = "invalid",     [COMMIT_UNKNOWN] = "unknown",
 };
 
-static Oid enum_type(const char *name)
-{
-    return GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum(name),
-                           ObjectIdGetDatum(get_namespace_oid("streamhouse", false)));
-}
-
-static Oid enum_value(Oid type, const char *label)
-{
-    return GetSysCacheOid2(ENUMTYPOIDNAME, Anum_pg_enum_oid, ObjectIdGetDatum(type), CStringGetDatum(label));
-}
-
 Oid commit_status_type(void)
 {
     return enum_type("commit_status");
@@ -56,7 +44,7 @@ Oid commit_status_type(void)
 
 Oid commit_status_value(CommitStatus status)
 {
-    return enum_value(commit_status_type(), status_labels[status]);
+    return enum_value("commit_status", status_labels[status]);
 }
 
 CommitStatus commit_status_from(Oid value)
@@ -71,7 +59,7 @@ CommitStatus commit_status_from(Oid value)
 
 Oid object_state_value(const char *label)
 {
-    return enum_value(enum_type("object_state"), label);
+    return enum_value("object_state", label);
 }
 
 /* Partitions so near to each other are read in one scan rather than sought one by one. */
@@ -125,9 +113,11 @@ static void call_visit_partitions(CommitCall *call, const KeyScanSpec *spec, LOC
     key_scan_close(&scan);
 }
 
+static LockWaitPolicy partition_lock_wait = LockWaitSkip;
+
 static void partition_lock(KeyScan *scan, CommitPartition *partition)
 {
-    TM_Result result = key_scan_lock(scan);
+    TM_Result result = key_scan_lock(scan, partition_lock_wait);
     if (result == TM_Ok) {
         partition->absent = COMMIT_UNDECIDED;
         partition->next_offset = key_scan_int64(scan, Anum_partition_floor_offset);
@@ -142,6 +132,7 @@ void commit_lock_partitions(CommitCall *call)
     for (int i = 0; i < call->partition_count; i++) {
         call->partitions[i].absent = COMMIT_UNKNOWN;
     }
+    partition_lock_wait = call->wait_ms > 0 ? LockWaitBlock : LockWaitSkip;
     call_visit_partitions(call, &partition_by_range, RowShareLock, partition_lock);
 }
 
@@ -190,7 +181,7 @@ bool commit_lock_object(CommitCall *call)
     key_scan_set(&scan, 0, Int64GetDatum(call->object_id));
     TM_Result result = TM_Deleted;
     if (key_scan_seek(&scan, ForwardScanDirection)) {
-        result = key_scan_lock(&scan);
+        result = key_scan_lock(&scan, LockWaitSkip);
     }
     if (result == TM_Deleted) {
         refuse_object(call, "nobody reserved it");

@@ -11,13 +11,7 @@
 #include "utils/array.h"
 #include "utils/timestamp.h"
 
-static void row_set(TupleTableSlot *slot, AttrNumber column, Datum value)
-{
-    slot->tts_values[column - 1] = value;
-    slot->tts_isnull[column - 1] = false;
-}
-
-static void segment_write(RowWriter *writer, int64 object_id, const CommitSegment *segment)
+void segment_write(RowWriter *writer, int64 object_id, int16 slot, const CommitSegment *segment)
 {
     TupleTableSlot *row = row_writer_row(writer);
     row_set(row, Anum_segment_topic_id, Int32GetDatum(segment->topic_id));
@@ -31,6 +25,7 @@ static void segment_write(RowWriter *writer, int64 object_id, const CommitSegmen
     row_set(row, Anum_segment_leader_epoch, Int32GetDatum(segment->leader_epoch));
     row_set(row, Anum_segment_max_timestamp, Int64GetDatum(segment->max_timestamp));
     row_set(row, Anum_segment_running_max_timestamp, Int64GetDatum(segment->running_max_timestamp));
+    row_set(row, Anum_segment_slot, Int16GetDatum(slot));
     row_writer_put(writer);
     end_hint_put(segment->topic_id, segment->partition, END_HINT_PARTITION, segment->end_offset);
 }
@@ -72,16 +67,28 @@ static void producer_write(RowWriter *writer, const CommitProducer *producer, Ti
 
 void commit_writer_open(CommitWriter *writer, const CommitCall *call)
 {
-    writer->object_id = call->object_id;
+    writer->call = call;
+    writer->place = (InlinePlace){ call->object_id, call->is_inline ? -1 : 0 };
     writer->now = GetCurrentTimestamp();
     row_writer_open(&writer->segments, "segment");
     row_writer_open(&writer->producers, "producer");
 }
 
+/* Bytes go into the ring with the first segment that is in them: of a call that is locked out nothing is left. */
+static void writer_place(CommitWriter *writer)
+{
+    if (writer->place.slot < 0) {
+        writer->place = inline_write(writer->call->inline_bytes);
+    }
+}
+
 void commit_write_partition(CommitWriter *writer, const CommitPartition *partition)
 {
+    if (partition->segment_count > 0) {
+        writer_place(writer);
+    }
     for (int i = 0; i < partition->segment_count; i++) {
-        segment_write(&writer->segments, writer->object_id, &partition->segments[i]);
+        segment_write(&writer->segments, writer->place.object_id, writer->place.slot, &partition->segments[i]);
     }
     for (int i = 0; i < partition->producer_count; i++) {
         if (partition->producers[i].changed) {

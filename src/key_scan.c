@@ -41,6 +41,14 @@ void key_scan_close(KeyScan *scan)
     table_close(scan->table, NoLock);
 }
 
+void key_scan_release(KeyScan *scan, LOCKMODE lock)
+{
+    index_endscan(scan->scan);
+    ExecDropSingleTupleTableSlot(scan->slot);
+    index_close(scan->index, lock);
+    table_close(scan->table, lock);
+}
+
 bool key_scan_seek(KeyScan *scan, ScanDirection direction)
 {
     index_rescan(scan->scan, scan->keys, scan->key_count, NULL, 0);
@@ -52,13 +60,13 @@ bool key_scan_next(KeyScan *scan, ScanDirection direction)
     return index_getnext_slot(scan->scan, direction, scan->slot);
 }
 
-TM_Result key_scan_lock(KeyScan *scan)
+TM_Result key_scan_lock(KeyScan *scan, LockWaitPolicy wait)
 {
     TM_FailureData failure;
     ItemPointerData found = scan->slot->tts_tid;
     TM_Result result =
         table_tuple_lock(scan->table, &found, GetActiveSnapshot(), scan->slot, GetCurrentCommandId(false),
-                         LockTupleExclusive, LockWaitSkip, TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
+                         LockTupleExclusive, wait, TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
     if (result != TM_Ok && result != TM_WouldBlock && result != TM_Deleted) {
         elog(ERROR, "could not lock a row of \"%s\": %d", RelationGetRelationName(scan->table), result);
     }

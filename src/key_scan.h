@@ -11,6 +11,7 @@
 #include "access/stratnum.h"
 #include "access/tableam.h"
 #include "executor/tuptable.h"
+#include "nodes/lockoptions.h"
 #include "utils/fmgroids.h"
 
 enum { KEY_SCAN_KEYS_MAX = 4 };
@@ -68,6 +69,8 @@ extern Oid streamhouse_relation(const char *name);
 /* Takes the lock and keeps it to the transaction's end. Sees what the active snapshot sees. */
 extern void key_scan_open(KeyScan *scan, const KeyScanSpec *spec, LOCKMODE lock);
 extern void key_scan_close(KeyScan *scan);
+/* Likewise, and gives the lock back that key_scan_open() took. */
+extern void key_scan_release(KeyScan *scan, LOCKMODE lock);
 
 static inline void key_scan_set(KeyScan *scan, int key, Datum value)
 {
@@ -78,9 +81,9 @@ static inline void key_scan_set(KeyScan *scan, int key, Datum value)
 extern bool key_scan_seek(KeyScan *scan, ScanDirection direction);
 extern bool key_scan_next(KeyScan *scan, ScanDirection direction);
 
-/* Locks the row found as FOR UPDATE SKIP LOCKED does; the slot then has its latest version.
+/* Locks the row found as FOR UPDATE does, SKIP LOCKED with LockWaitSkip; the slot then has its latest version.
  * TM_Ok, TM_WouldBlock (somebody has it) or TM_Deleted. */
-extern TM_Result key_scan_lock(KeyScan *scan);
+extern TM_Result key_scan_lock(KeyScan *scan, LockWaitPolicy wait);
 
 /* A column that is never null, and one that may be. */
 extern Datum key_scan_column(KeyScan *scan, AttrNumber column);

@@ -55,7 +55,7 @@ AS $$
     WHERE o.object_id IN (SELECT c.object_id FROM streamhouse.object AS c
                           WHERE c.object_id = ANY (object_ids) AND c.state = 'live' AND c.emptied_at IS NULL
                             AND c.expires_at < clock_timestamp()
-                            AND NOT EXISTS (SELECT FROM streamhouse.segment AS g WHERE g.object_id = c.object_id)
+                            AND NOT EXISTS (SELECT FROM streamhouse.segment AS g WHERE g.object_id = c.object_id AND g.slot = 0)
                           FOR UPDATE SKIP LOCKED)
 $$;
 COMMENT ON FUNCTION streamhouse.reap_mark_emptied IS 'Notes of the named live objects which have no segment any more.';
@@ -70,9 +70,9 @@ DECLARE
 BEGIN
     WITH removed AS (
         DELETE FROM streamhouse.segment WHERE ctid = ANY (ARRAY(SELECT ctid FROM streamhouse.segment WHERE topic_id = ANY (dead) LIMIT rows_max))
-        RETURNING object_id
+        RETURNING object_id, slot
     )
-    SELECT array_agg(DISTINCT object_id) INTO object_ids FROM removed;
+    SELECT array_agg(DISTINCT object_id) INTO object_ids FROM removed WHERE slot = 0;
     PERFORM streamhouse.reap_mark_emptied(object_ids);
     DELETE FROM streamhouse.producer WHERE ctid = ANY (ARRAY(SELECT ctid FROM streamhouse.producer WHERE topic_id = ANY (dead) LIMIT rows_max));
     DELETE FROM streamhouse.partition_epoch WHERE ctid = ANY (ARRAY(SELECT ctid FROM streamhouse.partition_epoch WHERE topic_id = ANY (dead) LIMIT rows_max));
@@ -129,7 +129,7 @@ BEGIN
           ORDER BY emptied_at LIMIT max_objects
           FOR UPDATE SKIP LOCKED) AS o;
     UPDATE streamhouse.object AS o SET emptied_at = NULL
-    WHERE o.object_id = ANY (object_ids) AND EXISTS (SELECT FROM streamhouse.segment AS g WHERE g.object_id = o.object_id);
+    WHERE o.object_id = ANY (object_ids) AND EXISTS (SELECT FROM streamhouse.segment AS g WHERE g.object_id = o.object_id AND g.slot = 0);
     UPDATE streamhouse.object AS o SET state = 'deleting', reap_after = clock_timestamp()
     WHERE o.object_id = ANY (object_ids) AND o.state = 'live' AND o.emptied_at IS NOT NULL;
 END $$;

@@ -2,7 +2,7 @@
 
 CREATE FUNCTION sh_list_offsets(topic_ids int4[], partitions int4[], timestamps int8[])
 RETURNS TABLE (request int4, "offset" int8, "timestamp" int8, leader_epoch int4, log_start_offset int8, base_offset int8, end_offset int8,
-               object_id int8, object_key text, byte_start int4, byte_length int4)
+               object_id int8, object_key text, byte_start int4, byte_length int4, slot int2)
 LANGUAGE c STABLE STRICT PARALLEL SAFE ROWS 100
 AS 'MODULE_PATHNAME', 'sh_list_offsets';
 COMMENT ON FUNCTION sh_list_offsets(int4[], int4[], int8[]) IS

@@ -28,6 +28,12 @@ extern void row_writer_open(RowWriter *writer, const char *table);
 extern TupleTableSlot *row_writer_row(RowWriter *writer);
 extern void row_writer_put(RowWriter *writer);
 
+static inline void row_set(TupleTableSlot *row, AttrNumber column, Datum value)
+{
+    row->tts_values[column - 1] = value;
+    row->tts_isnull[column - 1] = false;
+}
+
 /* Puts a new version of a row in the place of the one in old, which the caller has locked. */
 extern void row_writer_replace(RowWriter *writer, TupleTableSlot *old, TupleTableSlot *new);
 

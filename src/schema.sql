@@ -191,22 +191,55 @@ CREATE TABLE streamhouse.segment (
     leader_epoch int4 NOT NULL,
     max_timestamp int8 NOT NULL,
     running_max_timestamp int8 NOT NULL,
+    slot int2 NOT NULL DEFAULT 0 CHECK (slot BETWEEN 0 AND 8),
     PRIMARY KEY (topic_id, partition, end_offset),
     CHECK (end_offset > base_offset)
-);
-CREATE INDEX segment_object ON streamhouse.segment (object_id);
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX segment_object ON streamhouse.segment (object_id) WHERE slot = 0;
+CREATE INDEX segment_inline ON streamhouse.segment (slot, object_id) WHERE slot > 0;
 COMMENT ON TABLE streamhouse.segment IS 'Runs of consecutive offsets of one partition, and where their bytes are.';
 COMMENT ON COLUMN streamhouse.segment.topic_id IS 'The topic.';
 COMMENT ON COLUMN streamhouse.segment.partition IS 'Number of the partition.';
 COMMENT ON COLUMN streamhouse.segment.base_offset IS 'First offset.';
 COMMENT ON COLUMN streamhouse.segment.end_offset IS 'Offset after the last one.';
-COMMENT ON COLUMN streamhouse.segment.object_id IS 'Object with the bytes.';
+COMMENT ON COLUMN streamhouse.segment.object_id IS 'Object with the bytes, or, in a slot of the inline ring, the row with them.';
 COMMENT ON COLUMN streamhouse.segment.byte_start IS 'Where its batches begin in the object.';
 COMMENT ON COLUMN streamhouse.segment.byte_length IS 'How many bytes they take.';
 COMMENT ON COLUMN streamhouse.segment.batches IS 'How many record batches.';
 COMMENT ON COLUMN streamhouse.segment.leader_epoch IS 'Leader epoch of its batches.';
 COMMENT ON COLUMN streamhouse.segment.max_timestamp IS 'Largest record timestamp in it, ms since 1970; -1 when none has one.';
 COMMENT ON COLUMN streamhouse.segment.running_max_timestamp IS 'Largest timestamp in the partition up to its end, so that lookups by time can halve the range.';
+
+COMMENT ON COLUMN streamhouse.segment.slot IS 'Where the bytes are: 0 in an object in the store, 1 to 8 in inline_1 to inline_8.';
+
+-- The inline ring: record batches that PostgreSQL holds until they move to an object. Rows are never deleted: a slot is
+-- emptied as a whole by TRUNCATE, so that nothing has to be vacuumed. See inline.sql.
+CREATE TYPE streamhouse.slot_state AS ENUM ('empty', 'filling', 'draining', 'sealed', 'moved');
+COMMENT ON TYPE streamhouse.slot_state IS 'Life of a slot of the inline ring, a circle: empty, filling (the one that is written to), draining (the next one is, but transactions under way may still write to this one), sealed (nobody writes to it any more), moved (no segment is in it any more; emptied after a grace).';
+
+CREATE TABLE streamhouse.inline_slot (
+    slot int2 PRIMARY KEY CHECK (slot BETWEEN 1 AND 8),
+    state streamhouse.slot_state NOT NULL DEFAULT 'empty',
+    changed_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE streamhouse.inline_slot IS 'The slots of the inline ring, one of which is filling. Rows come with the first rotation; until then slot 1 is filling and the others are empty.';
+COMMENT ON COLUMN streamhouse.inline_slot.slot IS 'Number of the slot: its rows are in inline_1 to inline_8.';
+COMMENT ON COLUMN streamhouse.inline_slot.state IS 'Where it stands in its circle.';
+COMMENT ON COLUMN streamhouse.inline_slot.changed_at IS 'Since when.';
+DO $$
+BEGIN
+    FOR n IN 1 .. 8 LOOP
+        -- A row of a few KiB stays in its page: a second table and index for its bytes would cost more than they save.
+        EXECUTE format('CREATE TABLE streamhouse.inline_%s (
+                            object_id int8 PRIMARY KEY, bytes bytea NOT NULL, written_at timestamptz NOT NULL)
+                        WITH (autovacuum_enabled = false, toast.autovacuum_enabled = false, toast_tuple_target = 8160)', n);
+        EXECUTE format('ALTER TABLE streamhouse.inline_%s ALTER COLUMN bytes SET STORAGE EXTERNAL', n);
+        EXECUTE format('COMMENT ON TABLE streamhouse.inline_%s IS ''Slot %s of the inline ring: record batches that are not in an object yet.''', n, n);
+        EXECUTE format('COMMENT ON COLUMN streamhouse.inline_%s.object_id IS ''Id from the sequence of objects, so that an id is either an object''''s or a row''''s of the ring.''', n);
+        EXECUTE format('COMMENT ON COLUMN streamhouse.inline_%s.bytes IS ''Record batches, one after the other, of one or several partitions.''', n);
+        EXECUTE format('COMMENT ON COLUMN streamhouse.inline_%s.written_at IS ''When it was written.''', n);
+    END LOOP;
+END $$;
 
 CREATE TABLE streamhouse.producer (
     topic_id int NOT NULL,
@@ -237,6 +270,9 @@ COMMENT ON COLUMN streamhouse.producer.written_at IS 'When the row was written; 
 CREATE SEQUENCE streamhouse.producer_id_seq AS int8 MINVALUE 0 START 0;
 COMMENT ON SEQUENCE streamhouse.producer_id_seq IS 'Producer ids that sh_init_producer() hands out.';
 
+CREATE SEQUENCE streamhouse.inline_call_seq AS int8 INCREMENT 1024 MINVALUE 1 START 1;
+COMMENT ON SEQUENCE streamhouse.inline_call_seq IS 'Ids of inline commits, reserved by agents in blocks of 1024; commit_answer has them as negative numbers.';
+
 CREATE TABLE streamhouse.commit_answer (
     object_id int8 NOT NULL,
     batch int NOT NULL,
@@ -252,7 +288,7 @@ CREATE TABLE streamhouse.commit_answer (
            AND cardinality(base_offsets) = cardinality(batches))
 );
 COMMENT ON TABLE streamhouse.commit_answer IS 'Final answers of sh_commit_object(), kept an hour and given again when asked again. One row per call, with the batches that got their final answer in it.';
-COMMENT ON COLUMN streamhouse.commit_answer.object_id IS 'The object.';
+COMMENT ON COLUMN streamhouse.commit_answer.object_id IS 'The object; for an inline commit, its id as a negative number.';
 COMMENT ON COLUMN streamhouse.commit_answer.batch IS 'Smallest ordinal in batches.';
 COMMENT ON COLUMN streamhouse.commit_answer.batches IS 'Ordinals of the batches in the object, in the order in which they were asked for.';
 COMMENT ON COLUMN streamhouse.commit_answer.statuses IS 'What became of them.';
@@ -266,7 +302,8 @@ DECLARE
     name text;
 BEGIN
     FOREACH name IN ARRAY '{cluster,topic,topic_topic_id_seq,partition,partition_epoch,agent,agent_agent_id_seq,lease,
-                            lease_notice,lease_notice_notice_id_seq,object,object_object_id_seq,segment,producer,producer_id_seq,commit_answer}'::text[] LOOP
+                            lease_notice,lease_notice_notice_id_seq,object,object_object_id_seq,segment,inline_slot,inline_1,inline_2,inline_3,
+                            inline_4,inline_5,inline_6,inline_7,inline_8,inline_call_seq,producer,producer_id_seq,commit_answer}'::text[] LOOP
         PERFORM pg_catalog.pg_extension_config_dump(('streamhouse.' || name)::regclass, '');
     END LOOP;
 END $$;

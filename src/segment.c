@@ -5,6 +5,7 @@
 
 #include "catalog/pg_type.h"
 #include "key_scan.h"
+#include "request_array.h"
 #include "result_rows.h"
 #include "tables.h"
 #include "utils/array.h"
@@ -40,6 +41,7 @@ typedef struct Segment {
     int32 leader_epoch;
     int64 max_timestamp;
     int64 running_max_timestamp;
+    int16 slot; /* 0: in an object, else in the inline ring */
 } Segment;
 
 /* One partition's scans; the partition they are set to; what its rows say. */
@@ -85,7 +87,8 @@ static Segment segment_read(KeyScan *scan)
                       .byte_length = key_scan_int32(scan, Anum_segment_byte_length),
                       .leader_epoch = key_scan_int32(scan, Anum_segment_leader_epoch),
                       .max_timestamp = key_scan_int64(scan, Anum_segment_max_timestamp),
-                      .running_max_timestamp = key_scan_int64(scan, Anum_segment_running_max_timestamp) };
+                      .running_max_timestamp = key_scan_int64(scan, Anum_segment_running_max_timestamp),
+                      .slot = DatumGetInt16(key_scan_column(scan, Anum_segment_slot)) };
 }
 
 static void scan_set_partition(KeyScan *scan, Datum topic_id, Datum partition)
@@ -158,42 +161,26 @@ static Datum finder_object_key(Finder *finder, int64 object_id)
     return finder->object_key;
 }
 
-typedef struct RequestArray {
-    const void *data;
-    int count;
-} RequestArray;
-
-static RequestArray request_array(FunctionCallInfo fcinfo, int argument)
+/* The columns that both functions have: where a segment is, its key null when that is the inline ring. */
+static void segment_put(Finder *finder, const Segment *segment, Datum *values, bool *nulls)
 {
-    ArrayType *array = PG_GETARG_ARRAYTYPE_P(argument);
-    int count = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
-    if (ARR_NDIM(array) > 1 || array_contains_nulls(array)) {
-        ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-                errmsg("argument %d must be a plain array without nulls", argument + 1));
-    }
-    if (count > FIND_REQUESTS_MAX) {
-        ereport(ERROR, errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-                errmsg("%d partitions asked for at once", count),
-                errhint("Ask for at most %d.", FIND_REQUESTS_MAX));
-    }
-    return (RequestArray){ ARR_DATA_PTR(array), count };
-}
-
-static void check_same_count(RequestArray a, RequestArray b)
-{
-    if (a.count != b.count) {
-        ereport(ERROR, errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
-                errmsg("arrays have %d and %d elements", a.count, b.count),
-                errhint("Elements at one place belong together, so the arrays are equally long."));
-    }
+    enum { KEY = 3 };
+    values[0] = Int64GetDatum(segment->base_offset);
+    values[1] = Int64GetDatum(segment->end_offset);
+    values[2] = Int64GetDatum(segment->object_id);
+    nulls[KEY] = segment->slot != 0;
+    values[KEY] = nulls[KEY] ? (Datum)0 : finder_object_key(finder, segment->object_id);
+    values[4] = Int32GetDatum(segment->byte_start);
+    values[5] = Int32GetDatum(segment->byte_length);
 }
 
 enum {
-    FIND_COLUMNS = 10,
+    FIND_COLUMNS = 11,
     FIND_REQUEST = 0,
     FIND_SEGMENT_FIRST = 1,
     FIND_LOG_START = 8,
-    FIND_HIGH_WATERMARK = 9
+    FIND_HIGH_WATERMARK = 9,
+    FIND_SLOT = 10
 };
 
 /* segment is NULL when there is none to give. */
@@ -204,16 +191,12 @@ static void find_put(Finder *finder, ResultRows *rows, int request, const Segmen
                                    [FIND_HIGH_WATERMARK] = Int64GetDatum(finder->high_watermark) };
     bool nulls[FIND_COLUMNS] = { false };
     if (segment) {
-        Datum *value = &values[FIND_SEGMENT_FIRST];
-        *value++ = Int64GetDatum(segment->base_offset);
-        *value++ = Int64GetDatum(segment->end_offset);
-        *value++ = Int64GetDatum(segment->object_id);
-        *value++ = finder_object_key(finder, segment->object_id);
-        *value++ = Int32GetDatum(segment->byte_start);
-        *value++ = Int32GetDatum(segment->byte_length);
-        *value++ = Int32GetDatum(segment->leader_epoch);
+        segment_put(finder, segment, &values[FIND_SEGMENT_FIRST], &nulls[FIND_SEGMENT_FIRST]);
+        values[FIND_LOG_START - 1] = Int32GetDatum(segment->leader_epoch);
+        values[FIND_SLOT] = Int16GetDatum(segment->slot);
     } else {
         memset(&nulls[FIND_SEGMENT_FIRST], true, FIND_LOG_START - FIND_SEGMENT_FIRST);
+        nulls[FIND_SLOT] = true;
     }
     result_rows_put(rows, values, nulls);
 }
@@ -246,16 +229,16 @@ static void find_request(Finder *finder, ResultRows *rows, int request, int64 of
 
 Datum sh_find_segments(PG_FUNCTION_ARGS)
 {
-    RequestArray topic_ids = request_array(fcinfo, 0);
-    RequestArray partitions = request_array(fcinfo, 1);
-    RequestArray offsets = request_array(fcinfo, 2);
-    RequestArray max_bytes = request_array(fcinfo, 3);
+    RequestArray topic_ids = request_array(fcinfo, 0, FIND_REQUESTS_MAX);
+    RequestArray partitions = request_array(fcinfo, 1, FIND_REQUESTS_MAX);
+    RequestArray offsets = request_array(fcinfo, 2, FIND_REQUESTS_MAX);
+    RequestArray max_bytes = request_array(fcinfo, 3, FIND_REQUESTS_MAX);
     FindBudget budget = { PG_GETARG_INT64(4), true };
     ResultRows rows = result_rows_open(fcinfo);
     Finder finder;
-    check_same_count(topic_ids, partitions);
-    check_same_count(topic_ids, offsets);
-    check_same_count(topic_ids, max_bytes);
+    request_arrays_check(topic_ids, partitions);
+    request_arrays_check(topic_ids, offsets);
+    request_arrays_check(topic_ids, max_bytes);
     finder_open(&finder);
     for (int i = 0; i < topic_ids.count; i++) {
         if (finder_turn(&finder, Int32GetDatum(((const int32 *)topic_ids.data)[i]),
@@ -330,12 +313,13 @@ static bool finder_seek_max_time(Finder *finder, Segment *segment)
 }
 
 enum {
-    LIST_COLUMNS = 11,
+    LIST_COLUMNS = 12,
     LIST_OFFSET = 1,
     LIST_TIMESTAMP,
     LIST_LEADER_EPOCH,
     LIST_LOG_START,
-    LIST_SEGMENT_FIRST
+    LIST_SEGMENT_FIRST,
+    LIST_SLOT = 11
 };
 
 static void list_put(Finder *finder, ResultRows *rows, int request, int64 offset, int64 timestamp,
@@ -345,13 +329,8 @@ static void list_put(Finder *finder, ResultRows *rows, int request, int64 offset
                                    Int32GetDatum(leader_epoch), Int64GetDatum(finder->log_start_offset) };
     bool nulls[LIST_COLUMNS] = { false };
     if (segment) {
-        Datum *value = &values[LIST_SEGMENT_FIRST];
-        *value++ = Int64GetDatum(segment->base_offset);
-        *value++ = Int64GetDatum(segment->end_offset);
-        *value++ = Int64GetDatum(segment->object_id);
-        *value++ = finder_object_key(finder, segment->object_id);
-        *value++ = Int32GetDatum(segment->byte_start);
-        *value++ = Int32GetDatum(segment->byte_length);
+        segment_put(finder, segment, &values[LIST_SEGMENT_FIRST], &nulls[LIST_SEGMENT_FIRST]);
+        values[LIST_SLOT] = Int16GetDatum(segment->slot);
     } else {
         memset(&nulls[LIST_SEGMENT_FIRST], true, LIST_COLUMNS - LIST_SEGMENT_FIRST);
     }
@@ -393,13 +372,13 @@ static void list_request(Finder *finder, ResultRows *rows, int request, int64 ti
 
 Datum sh_list_offsets(PG_FUNCTION_ARGS)
 {
-    RequestArray topic_ids = request_array(fcinfo, 0);
-    RequestArray partitions = request_array(fcinfo, 1);
-    RequestArray timestamps = request_array(fcinfo, 2);
+    RequestArray topic_ids = request_array(fcinfo, 0, FIND_REQUESTS_MAX);
+    RequestArray partitions = request_array(fcinfo, 1, FIND_REQUESTS_MAX);
+    RequestArray timestamps = request_array(fcinfo, 2, FIND_REQUESTS_MAX);
     ResultRows rows = result_rows_open(fcinfo);
     Finder finder;
-    check_same_count(topic_ids, partitions);
-    check_same_count(topic_ids, timestamps);
+    request_arrays_check(topic_ids, partitions);
+    request_arrays_check(topic_ids, timestamps);
     finder_open(&finder);
     for (int i = 0; i < topic_ids.count; i++) {
         if (finder_turn(&finder, Int32GetDatum(((const int32 *)topic_ids.data)[i]),

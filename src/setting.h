@@ -12,4 +12,11 @@ extern int setting_producer_ttl_s;   /* streamhouse.producer_ttl */
 extern int setting_lease_moves_max;  /* streamhouse.lease_moves_max */
 extern int setting_watch_ring_size;  /* streamhouse.watch_ring_size */
 
+extern int setting_inline_bytes_max_mb;  /* streamhouse.inline_bytes_max */
+extern int setting_inline_slot_bytes_mb; /* streamhouse.inline_slot_bytes */
+extern int setting_inline_slot_age_s;    /* streamhouse.inline_slot_age */
+extern int setting_inline_grace_s;       /* streamhouse.inline_grace */
+extern int setting_inline_move_bytes_mb; /* streamhouse.inline_move_bytes */
+extern int setting_inline_move_age_s;    /* streamhouse.inline_move_age */
+
 #endif

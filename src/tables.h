@@ -49,7 +49,23 @@ enum {
     Anum_segment_leader_epoch,
     Anum_segment_max_timestamp,
     Anum_segment_running_max_timestamp,
-    Natts_segment = Anum_segment_running_max_timestamp
+    Anum_segment_slot,
+    Natts_segment = Anum_segment_slot
+};
+
+enum {
+    Anum_inline_slot_slot = 1,
+    Anum_inline_slot_state,
+    Anum_inline_slot_changed_at,
+    Natts_inline_slot = Anum_inline_slot_changed_at
+};
+
+/* inline_1 to inline_8 */
+enum {
+    Anum_inline_object_id = 1,
+    Anum_inline_bytes,
+    Anum_inline_written_at,
+    Natts_inline = Anum_inline_written_at
 };
 
 enum {

@@ -68,7 +68,7 @@ SELECT o.object_id, o.key, o.state, o.bytes, pg_size_pretty(o.bytes) AS size, s.
 FROM streamhouse.object AS o
 LEFT JOIN streamhouse.agent AS a USING (agent_id)
 CROSS JOIN LATERAL (SELECT count(*) AS segments, coalesce(sum(g.byte_length), 0)::int8 AS used_bytes
-                    FROM streamhouse.segment AS g WHERE g.object_id = o.object_id) AS s;
+                    FROM streamhouse.segment AS g WHERE g.object_id = o.object_id AND g.slot = 0) AS s;
 COMMENT ON VIEW streamhouse.objects IS 'Objects in the store, and what of them is in use.';
 COMMENT ON COLUMN streamhouse.objects.object_id IS 'Our id.';
 COMMENT ON COLUMN streamhouse.objects.key IS 'Key under the store''s prefix.';

@@ -1,0 +1,182 @@
+/* inline.c: bytes of record batches in PostgreSQL: the ring's rows, written and read.
+ *
+ * Which slot is filling is a row that changes seldom. A writer locks the slot that it wrote to last, then looks with a
+ * newer snapshot whether that one is still filling, and if not lets go and turns to the one that is. So once a slot has
+ * stopped filling and nobody holds a writer's lock on its table, nobody writes to it ever again: that is how
+ * inline.sql seals it.
+ *
+ * Readers let go of their lock as soon as they have the bytes, so that a transaction that has read and then rests
+ * keeps no slot from being emptied. Whoever comes after that finds nothing and looks its pointer up once more. */
+#include "compat.h"
+#include "inline.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "commands/sequence.h"
+#include "fmgr.h"
+#include "enum.h"
+#include "key_scan.h"
+#include "request_array.h"
+#include "result_rows.h"
+#include "row_writer.h"
+#include "setting.h"
+#include "storage/lmgr.h"
+#include "tables.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(sh_read_inline);
+
+enum { SIZE_CHECK_BYTES = 1024 * 1024, SLOT_FIRST = 1, READ_REQUESTS_MAX = 100000 };
+
+static const KeyScanSpec slots_all = { "inline_slot", "inline_slot_pkey", 0, { { 0 } } };
+
+static const struct {
+    const char *table;
+    KeyScanSpec by_id;
+} ring[INLINE_SLOTS] = {
+#define SLOT(n) { "inline_" #n, { "inline_" #n, "inline_" #n "_pkey", 1, { KEY_INT8_EQUAL } } }
+    SLOT(1), SLOT(2), SLOT(3), SLOT(4), SLOT(5), SLOT(6), SLOT(7), SLOT(8),
+#undef SLOT
+};
+
+/* What the table says now, in a snapshot of its own; before the first rotation it is empty. */
+static int16 slot_filling(void)
+{
+    KeyScan scan;
+    int16 filling = SLOT_FIRST;
+    Oid state = enum_value("slot_state", "filling");
+    PushActiveSnapshot(GetLatestSnapshot());
+    key_scan_open(&scan, &slots_all, AccessShareLock);
+    for (bool found = key_scan_seek(&scan, ForwardScanDirection); found;
+         found = key_scan_next(&scan, ForwardScanDirection)) {
+        if (DatumGetObjectId(key_scan_column(&scan, Anum_inline_slot_state)) == state) {
+            filling = DatumGetInt16(key_scan_column(&scan, Anum_inline_slot_slot));
+        }
+    }
+    key_scan_close(&scan);
+    PopActiveSnapshot();
+    return filling;
+}
+
+/* Locks the table of the slot that is filling, and says which that is. */
+static int16 slot_lock(void)
+{
+    static int16 last = SLOT_FIRST;
+    for (;;) {
+        Oid table = streamhouse_relation(ring[last - 1].table);
+        LockRelationOid(table, RowExclusiveLock);
+        int16 filling = slot_filling();
+        if (filling == last) {
+            return last;
+        }
+        UnlockRelationOid(table, RowExclusiveLock);
+        last = filling;
+    }
+}
+
+static int64 table_size(Oid table)
+{
+    return DatumGetInt64(DirectFunctionCall1(pg_total_relation_size, ObjectIdGetDatum(table)));
+}
+
+/* Looked at once per MiB that this backend writes. */
+static void ring_check_size(size_t bytes)
+{
+    static size_t unchecked = SIZE_CHECK_BYTES;
+    int64 limit = (int64)setting_inline_bytes_max_mb * 1024 * 1024;
+    int64 size = 0;
+    unchecked += bytes;
+    if (unchecked < SIZE_CHECK_BYTES) {
+        return;
+    }
+    for (int i = 0; i < INLINE_SLOTS; i++) {
+        size += table_size(streamhouse_relation(ring[i].table));
+    }
+    if (size > limit) {
+        ereport(ERROR, errcode(ERRCODE_DISK_FULL),
+                errmsg("the inline ring has " INT64_FORMAT " bytes, which is its limit", size),
+                errhint("Agents move records from there to the store: is one running? The limit is "
+                        "streamhouse.inline_bytes_max."));
+    }
+    unchecked = 0;
+}
+
+InlinePlace inline_write(Slice batches)
+{
+    RowWriter writer;
+    Assert(batches.size > 0 && batches.size <= INLINE_ROW_BYTES_MAX);
+    ring_check_size(batches.size);
+    InlinePlace place = { .object_id = nextval_internal(streamhouse_relation("object_object_id_seq"), false),
+                          .slot = slot_lock() };
+    row_writer_open(&writer, ring[place.slot - 1].table);
+    TupleTableSlot *row = row_writer_row(&writer);
+    bytea *bytes = palloc(VARHDRSZ + batches.size);
+    SET_VARSIZE(bytes, VARHDRSZ + batches.size);
+    memcpy(VARDATA(bytes), batches.data, batches.size);
+    row_set(row, Anum_inline_object_id, Int64GetDatum(place.object_id));
+    row_set(row, Anum_inline_bytes, PointerGetDatum(bytes));
+    row_set(row, Anum_inline_written_at, TimestampTzGetDatum(GetCurrentTimestamp()));
+    row_writer_put(&writer);
+    row_writer_close(&writer);
+    pfree(bytes);
+    return place;
+}
+
+bytea *inline_read(const InlinePlace *place, int32 start, int32 length)
+{
+    KeyScan scan;
+    bytea *bytes = NULL;
+    if (place->slot < 1 || place->slot > INLINE_SLOTS) {
+        ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("there is no slot %d", place->slot),
+                errhint("Slots have the numbers 1 to %d; see streamhouse.segment.", INLINE_SLOTS));
+    }
+    key_scan_open(&scan, &ring[place->slot - 1].by_id, AccessShareLock);
+    key_scan_set(&scan, 0, Int64GetDatum(place->object_id));
+    if (key_scan_seek(&scan, ForwardScanDirection)) {
+        Datum stored = key_scan_column(&scan, Anum_inline_bytes);
+        bytea *slice = (bytea *)PG_DETOAST_DATUM_SLICE(stored, start, length);
+        bytes = palloc(VARSIZE_ANY_EXHDR(slice) + VARHDRSZ);
+        SET_VARSIZE(bytes, VARSIZE_ANY_EXHDR(slice) + VARHDRSZ);
+        memcpy(VARDATA(bytes), VARDATA_ANY(slice), VARSIZE_ANY_EXHDR(slice));
+        if ((Pointer)slice != DatumGetPointer(stored)) {
+            pfree(slice);
+        }
+    }
+    key_scan_release(&scan, AccessShareLock);
+    return bytes;
+}
+
+Datum sh_read_inline(PG_FUNCTION_ARGS)
+{
+    RequestArray ids = request_array(fcinfo, 0, READ_REQUESTS_MAX);
+    RequestArray slots = request_array(fcinfo, 1, READ_REQUESTS_MAX);
+    RequestArray starts = request_array(fcinfo, 2, READ_REQUESTS_MAX);
+    RequestArray lengths = request_array(fcinfo, 3, READ_REQUESTS_MAX);
+    ResultRows rows = result_rows_open(fcinfo);
+    request_arrays_check(ids, slots);
+    request_arrays_check(ids, starts);
+    request_arrays_check(ids, lengths);
+    for (int i = 0; i < ids.count; i++) {
+        InlinePlace place = { ((const int64 *)ids.data)[i], ((const int16 *)slots.data)[i] };
+        int32 start = ((const int32 *)starts.data)[i];
+        int32 length = ((const int32 *)lengths.data)[i];
+        if (start < 0 || length < 0) {
+            ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                    errmsg("bytes %d to %d + %d cannot be read", start, start, length));
+        }
+        bytea *bytes = inline_read(&place, start, length);
+        Datum values[] = { Int32GetDatum(i + 1), PointerGetDatum(bytes) };
+        bool nulls[] = { false, bytes == NULL };
+        result_rows_put(&rows, values, nulls);
+        if (bytes) {
+            pfree(bytes);
+        }
+        CHECK_FOR_INTERRUPTS();
+    }
+    return (Datum)0;
+}

@@ -1,0 +1,121 @@
+/* owner.c: functions that run with the rights of the extension's owner and still know who called.
+ *
+ * PostgreSQL's SECURITY DEFINER forgets the caller, and rights on topics are the caller's. So a function of people,
+ * sh_name(), is declared in C as streamhouse_as_owner: it calls streamhouse.name(), which has the same arguments, as
+ * the owner, and whatever runs inside asks access_caller(). Nobody but the owner may call streamhouse.name(). */
+#include "compat.h"
+#include "owner.h"
+
+#include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_namespace.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "nodes/makefuncs.h"
+#include "parser/parse_func.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+#include "access.h"
+
+PG_FUNCTION_INFO_V1(streamhouse_as_owner);
+PG_FUNCTION_INFO_V1(streamhouse_caller);
+
+#define PUBLIC_PREFIX "sh_"
+
+static Oid caller = InvalidOid;
+
+Oid owner_id(void)
+{
+    HeapTuple row = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(get_namespace_oid("streamhouse", false)));
+    if (!HeapTupleIsValid(row)) {
+        elog(ERROR, "schema streamhouse is gone");
+    }
+    Oid owner = ((Form_pg_namespace)GETSTRUCT(row))->nspowner;
+    ReleaseSysCache(row);
+    return owner;
+}
+
+Oid owner_caller(void)
+{
+    return caller;
+}
+
+Oid access_caller(void)
+{
+    return OidIsValid(caller) && GetUserId() == owner_id() ? caller : GetUserId();
+}
+
+void owner_run(void (*work)(void *argument), void *argument)
+{
+    Oid user;
+    int security;
+    Oid outer = caller;
+    Oid asks = access_caller();
+    GetUserIdAndSecContext(&user, &security);
+    PG_TRY();
+    {
+        caller = asks;
+        SetUserIdAndSecContext(owner_id(), security | SECURITY_LOCAL_USERID_CHANGE);
+        work(argument);
+    }
+    PG_FINALLY();
+    {
+        caller = outer;
+        SetUserIdAndSecContext(user, security);
+    }
+    PG_END_TRY();
+}
+
+/* streamhouse.name() with the arguments of sh_name(). */
+static Oid inner_function(Oid outer)
+{
+    Oid *types;
+    int count;
+    Oid result;
+    char *name = get_func_name(outer);
+    result = get_func_signature(outer, &types, &count);
+    if (!OidIsValid(result) || !name || strncmp(name, PUBLIC_PREFIX, strlen(PUBLIC_PREFIX)) != 0) {
+        elog(ERROR, "function %u is not one of streamhouse's", outer);
+    }
+    List *inner = list_make2(makeString("streamhouse"), makeString(name + strlen(PUBLIC_PREFIX)));
+    return LookupFuncName(inner, count, types, false);
+}
+
+typedef struct OwnerCall {
+    FunctionCallInfo fcinfo;
+    Datum result;
+} OwnerCall;
+
+static void call_invoke(void *argument)
+{
+    OwnerCall *call = argument;
+    call->result = FunctionCallInvoke(call->fcinfo);
+}
+
+Datum streamhouse_as_owner(PG_FUNCTION_ARGS)
+{
+    LOCAL_FCINFO(inner, FUNC_MAX_ARGS);
+    FmgrInfo *flinfo = fcinfo->flinfo;
+    OwnerCall call = { .fcinfo = inner };
+    if (!flinfo->fn_extra) {
+        FmgrInfo *found = MemoryContextAlloc(flinfo->fn_mcxt, sizeof(FmgrInfo));
+        fmgr_info_cxt(inner_function(flinfo->fn_oid), found, flinfo->fn_mcxt);
+        found->fn_expr = flinfo->fn_expr;
+        flinfo->fn_extra = found;
+    }
+    InitFunctionCallInfoData(*inner, flinfo->fn_extra, fcinfo->nargs, fcinfo->fncollation, fcinfo->context,
+                             fcinfo->resultinfo);
+    memcpy(inner->args, fcinfo->args, sizeof(NullableDatum) * fcinfo->nargs);
+    owner_run(call_invoke, &call);
+    fcinfo->isnull = inner->isnull;
+    return call.result;
+}
+
+/* streamhouse.caller(): for functions in SQL that run within streamhouse_as_owner. */
+Datum streamhouse_caller(PG_FUNCTION_ARGS)
+{
+    PG_RETURN_OID(access_caller());
+}
