@@ -7,6 +7,7 @@
 #include "agent/brain/brain.h"
 #include "agent/catalog/catalog.h"
 #include "agent/jobs/lease.h"
+#include "agent/jobs/mover.h"
 #include "agent/jobs/reaper.h"
 #include "agent/jobs/watch.h"
 #include "agent/journal.h"
@@ -25,6 +26,7 @@ static struct {
     LogService *log;
     Watch *watch;
     Reaper *reaper;
+    Mover *mover;
     uv_timer_t *probe_timer;
     int backends;           /* brain and store, as long as they are open */
     ModuleDrained *drained; /* whom the module that drains now is to tell */
@@ -240,14 +242,15 @@ static void data_free(Agent *agent)
     agent->store = NULL;
 }
 
-/* Jobs: the lease, the watch, the reaper. */
+/* Jobs: the lease, the watch, the reaper, the mover. */
 
 static Status jobs_module_start(Agent *agent)
 {
     agent->lease = lease_new(agent);
     modules.watch = watch_new(agent);
     modules.reaper = reaper_new(agent);
-    return agent->lease && modules.watch && modules.reaper ? status_ok() : modules_no_memory();
+    modules.mover = mover_new(agent);
+    return agent->lease && modules.watch && modules.reaper && modules.mover ? status_ok() : modules_no_memory();
 }
 
 /* Runs when every producer has its answer: the next leader can take over at once. */
@@ -259,6 +262,7 @@ static void jobs_module_drain(Agent *agent, const Module *module, ModuleDrained 
 
 static void jobs_module_stop(Agent *agent)
 {
+    mover_free(modules.mover);
     reaper_free(modules.reaper);
     watch_free(modules.watch);
     lease_free(agent->lease);

@@ -1,5 +1,5 @@
-/* commit.c: sh_commit_object() and sh_commit_inline(): offsets for the batches of an object, or for batches that
- * PostgreSQL is to hold itself, in one transaction that is flushed and replicated.
+/* commit.c: sh_commit_object() and sh_commit_inline(): offsets for the batches of an object, or for batches
+ * that PostgreSQL is to hold itself, in one transaction that is flushed and replicated.
  *
  * First every partition row that is free is locked, in (topic, partition) order, then the object's row. Then,
  * with a snapshot newer than the locks, leases, offsets, producers and answers given before are read
@@ -84,7 +84,8 @@ static void check_transaction(const char *function)
     }
 }
 
-/* A wait is for one partition, so that nothing else is held meanwhile; PostgreSQL's own lock_timeout ends it. */
+/* A wait is for one partition, so that nothing else is held meanwhile; PostgreSQL's own lock_timeout ends it.
+ */
 static void bound_wait(const CommitCall *call)
 {
     char timeout[16];
@@ -239,10 +240,11 @@ Datum sh_commit_inline(PG_FUNCTION_ARGS)
                         .wait_ms = PG_GETARG_INT32(4) };
     check_transaction("sh_commit_inline()");
     if (call_id < 1 || call.object_bytes > INLINE_ROW_BYTES_MAX) {
-        ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                errmsg("call " INT64_FORMAT " of " INT64_FORMAT " bytes cannot be committed", call_id,
-                       call.object_bytes),
-                errhint("Ids come from sh_reserve_inline(); a call has %d bytes at most.", INLINE_ROW_BYTES_MAX));
+        ereport(
+            ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+            errmsg("call " INT64_FORMAT " of " INT64_FORMAT " bytes cannot be committed", call_id,
+                   call.object_bytes),
+            errhint("Ids come from sh_reserve_inline(); a call has %d bytes at most.", INLINE_ROW_BYTES_MAX));
     }
     commit_run(&call, PG_GETARG_BYTEA_PP(3), fcinfo);
     return (Datum)0;

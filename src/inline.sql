@@ -26,10 +26,10 @@ BEGIN
     INSERT INTO streamhouse.job AS j (name, agent_id, expires_at)
     VALUES (job_take.name, job_take.agent_id, clock_timestamp() + ttl)
     ON CONFLICT ON CONSTRAINT job_pkey DO UPDATE SET agent_id = excluded.agent_id, expires_at = excluded.expires_at
-    WHERE j.agent_id = excluded.agent_id OR j.expires_at <= clock_timestamp();
+    WHERE j.agent_id = excluded.agent_id OR j.expires_at <= clock_timestamp() OR j.agent_id <> ALL (streamhouse.live_agent_ids());
     RETURN FOUND;
 END $$;
-COMMENT ON FUNCTION streamhouse.job_take IS 'Takes or keeps a job for an agent; false when another one has it.';
+COMMENT ON FUNCTION streamhouse.job_take IS 'Takes or keeps a job for an agent; false when another one has it that is alive.';
 
 CREATE FUNCTION streamhouse.inline_bytes(slot int2) RETURNS int8
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -197,7 +197,7 @@ BEGIN
         ORDER BY f.topic_id, f.partition, f.end_offset;
     END IF;
 END $$;
-COMMENT ON FUNCTION sh_inline_plan IS 'Inline segments that are to move to an object now, the oldest first up to max_bytes, sorted by partition and offset: none while they are fewer than streamhouse.inline_move_bytes and younger than streamhouse.inline_move_age (unless whatever is true), and none when another agent does this job. The caller has the job for ttl_ms.';
+COMMENT ON FUNCTION sh_inline_plan IS 'Inline segments that are to move to an object now, the oldest first up to max_bytes, sorted by partition and offset: none while they are fewer than streamhouse.inline_move_bytes and younger than streamhouse.inline_move_age (unless whatever is true), and none when another agent does this job. The caller has the job for ttl_ms, or until it is dead.';
 
 -- Neighbours in the log that are neighbours in the object become one segment.
 CREATE FUNCTION streamhouse.move_segments(new_object_id int8, topic_ids int[], partitions int[], end_offsets int8[], object_ids int8[], byte_starts int[])

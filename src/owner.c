@@ -1,8 +1,9 @@
 /* owner.c: functions that run with the rights of the extension's owner and still know who called.
  *
- * PostgreSQL's SECURITY DEFINER forgets the caller, and rights on topics are the caller's. So a function of people,
- * sh_name(), is declared in C as streamhouse_as_owner: it calls streamhouse.name(), which has the same arguments, as
- * the owner, and whatever runs inside asks access_caller(). Nobody but the owner may call streamhouse.name(). */
+ * PostgreSQL's SECURITY DEFINER forgets the caller, and rights on topics are the caller's. So a function of
+ * people, sh_name(), is declared in C as streamhouse_as_owner: it calls streamhouse.name(), which has the
+ * same arguments, as the owner, and whatever runs inside asks access_caller(). Nobody but the owner may call
+ * streamhouse.name(). */
 #include "compat.h"
 #include "owner.h"
 
