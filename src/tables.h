@@ -54,6 +54,16 @@ enum {
 };
 
 enum {
+    Anum_topic_grant_topic_id = 1,
+    Anum_topic_grant_prefix,
+    Anum_topic_grant_role,
+    Anum_topic_grant_privilege,
+    Anum_topic_grant_granted_by,
+    Anum_topic_grant_granted_at,
+    Natts_topic_grant = Anum_topic_grant_granted_at
+};
+
+enum {
     Anum_inline_slot_slot = 1,
     Anum_inline_slot_state,
     Anum_inline_slot_changed_at,
