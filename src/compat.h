@@ -32,6 +32,13 @@
     index_beginscan((table), (index), (snapshot), (keys), 0)
 #endif
 
+/* From 18 on, base64 takes bytes; before, char. */
+#if PG_VERSION_NUM >= 180000
+#define compat_b64_source(bytes) (bytes)
+#else
+#define compat_b64_source(bytes) ((const char *)(bytes))
+#endif
+
 /* From 16 on, summarizing indexes (BRIN) can be told apart. */
 #if PG_VERSION_NUM >= 160000
 #define compat_insert_index_tuples(result, slot, estate)                                                     \

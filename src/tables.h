@@ -9,7 +9,9 @@ enum {
     Anum_topic_name,
     Anum_topic_partitions,
     Anum_topic_config,
-    Natts_topic = Anum_topic_config + 2
+    Anum_topic_created_at,
+    Anum_topic_deleted_at,
+    Natts_topic = Anum_topic_deleted_at
 };
 
 enum { Anum_config_definition_name = 1, Anum_config_definition_type, Anum_config_definition_default_value };
