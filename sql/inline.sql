@@ -1,6 +1,7 @@
 -- The inline ring: commits whose bytes PostgreSQL keeps, reading them, moving them to objects, and the slots' turning.
 SET client_min_messages = warning;
-CREATE EXTENSION IF NOT EXISTS streamhouse;
+DROP EXTENSION IF EXISTS streamhouse; -- what other tests left in the ring
+CREATE EXTENSION streamhouse;
 RESET client_min_messages;
 \set SHOW_CONTEXT never
 

@@ -56,6 +56,12 @@ typedef struct CommitReader {
     KeyScan producers;
 } CommitReader;
 
+extern const KeyScanSpec commit_segment_from_end;
+
+/* Where one partition ends: raises next_offset and sets running_max_timestamp. The scan is over
+ * commit_segment_from_end. */
+extern void commit_read_end(KeyScan *scan, CommitPartition *partition);
+
 extern void commit_reader_open(CommitReader *reader);
 extern void commit_read_partition(CommitReader *reader, CommitPartition *partition);
 extern void commit_reader_close(CommitReader *reader);

@@ -259,6 +259,7 @@ BEGIN
     INSERT INTO streamhouse.lease_notice (agent_id)
     SELECT DISTINCT released.agent_id FROM released WHERE released.agent_id IS NOT NULL;
     DELETE FROM streamhouse.partition AS p WHERE p.topic_id = deleted_id;
+    DELETE FROM streamhouse.topic_grant AS g WHERE g.topic_id = deleted_id;
     PERFORM streamhouse.metadata_notify(deleted_id);
     RETURN true;
 END $$;
