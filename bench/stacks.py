@@ -102,7 +102,8 @@ class StreamHouse:
         self.folder = Path(folder)
         self.agent_binary = Path(os.environ.get("AGENT_BINARY", ROOT / "build/release/streamhouse-agent"))
         self.agent_settings = agent
-        self.postgres = database.Postgres(self.folder / "database", *self.settings, *settings)
+        self.store = f"file://{self.folder}/store"
+        self.postgres = database.Postgres(self.folder / "database", *self.settings, f"streamhouse.store={self.store}", *settings)
         self.process = None
         self.brokers = None
         self.parts = {}
@@ -124,7 +125,7 @@ class StreamHouse:
         with open(log, "wb") as output:
             self.process = subprocess.Popen(
                 [self.agent_binary, f"--database={self.postgres.conninfo('agent')}", f"--kafka-port={port}", f"--http-port={http}",
-                 f"--store=file://{self.folder}/store", "--agent-name=bench", *self.agent_settings],
+                 f"--store={self.store}", "--agent-name=bench", *self.agent_settings],
                 stdout=output, stderr=output, stdin=subprocess.DEVNULL)
         await_start(self.process, log, self.is_ready)
 
