@@ -1,4 +1,5 @@
-/* chores.c: a table of statements with the time between two calls of each. */
+/* chores.c: a table of statements with the time between two calls of each. One that answers true has more to
+ * do and is made again at once. */
 #include "agent/jobs/chores.h"
 
 #include <stdlib.h>
@@ -15,8 +16,9 @@ static const struct Chore {
     BrainStatement statement;
     int64_t interval_ms;
 } chores_table[] = {
-    { { "sample", "SELECT sh_sample()", 0, { 0 } }, 10 * 1000 },
-    { { "group_tick", "SELECT sh_group_tick()", 0, { 0 } }, 1000 },
+    { { "sample", "SELECT sh_sample() IS NULL", 0, { 0 } }, 10 * 1000 },
+    { { "group_tick", "SELECT sh_group_tick() IS NULL", 0, { 0 } }, 1000 },
+    { { "prune", "SELECT sh_prune()", 0, { 0 } }, 5 * 1000 },
 };
 
 enum { CHORE_COUNT = sizeof(chores_table) / sizeof(chores_table[0]) };
@@ -25,7 +27,8 @@ struct Chores {
     Agent *agent;
     uv_timer_t *timer;
     bool freed;
-    bool busy; /* one call at a time: they are all cheap */
+    bool busy;      /* one call at a time: they are all cheap */
+    size_t current; /* the call under way */
     int64_t next_ms[CHORE_COUNT];
 };
 
@@ -57,6 +60,7 @@ static void chores_next(Chores *chores)
         }
         chores->next_ms[i] = now_ms + chores_table[i].interval_ms;
         chores->busy = true;
+        chores->current = i;
         brain_send(chores->agent->brain, BRAIN_CONTROL,
                    &(BrainQuery){ .statement = &chores_table[i].statement, .deadline_ms = CHORE_DEADLINE_MS },
                    chore_done, chores);
