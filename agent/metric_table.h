@@ -113,6 +113,7 @@ METRIC(MOVER_BYTES, COUNTER, "streamhouse_mover_bytes_total", "", "Bytes of reco
 METRIC(MOVER_FAILURES, COUNTER, "streamhouse_mover_failures_total", "", "Rounds of the mover that failed; the next one begins anew.")
 METRIC(INLINE_RING_BYTES, GAUGE, "streamhouse_inline_ring_bytes", "", "Size of the inline ring in PostgreSQL; bounded by streamhouse.inline_bytes_max.")
 METRIC(INLINE_WAITING_BYTES, GAUGE, "streamhouse_inline_waiting_bytes", "", "Of that, in slots with records that have not moved to objects yet.")
+METRIC(CHORES_FAILED, COUNTER, "streamhouse_chores_failures_total", "", "Calls that PostgreSQL wants made by the clock and that failed.")
 METRIC(WATCH_MOVES, COUNTER, "streamhouse_watch_moves_total", "", "Partitions that PostgreSQL said had moved.")
 METRIC(WATCH_FAILURES, COUNTER, "streamhouse_watch_failures_total", "", "Calls of sh_watch that failed.")
 METRIC(STORE_PUT_OK, COUNTER, "streamhouse_store_requests_total", "operation=\"put\",outcome=\"ok\"", "Operations on the object store that ended, retries included in one.")

@@ -6,6 +6,7 @@
 #include "agent/api/api.h"
 #include "agent/brain/brain.h"
 #include "agent/catalog/catalog.h"
+#include "agent/jobs/chores.h"
 #include "agent/jobs/lease.h"
 #include "agent/jobs/mover.h"
 #include "agent/jobs/reaper.h"
@@ -27,6 +28,7 @@ static struct {
     Watch *watch;
     Reaper *reaper;
     Mover *mover;
+    Chores *chores;
     uv_timer_t *probe_timer;
     int backends;           /* brain and store, as long as they are open */
     ModuleDrained *drained; /* whom the module that drains now is to tell */
@@ -242,7 +244,7 @@ static void data_free(Agent *agent)
     agent->store = NULL;
 }
 
-/* Jobs: the lease, the watch, the reaper, the mover. */
+/* Jobs: the lease, the watch, the reaper, the mover, the chores. */
 
 static Status jobs_module_start(Agent *agent)
 {
@@ -250,7 +252,9 @@ static Status jobs_module_start(Agent *agent)
     modules.watch = watch_new(agent);
     modules.reaper = reaper_new(agent);
     modules.mover = mover_new(agent);
-    return agent->lease && modules.watch && modules.reaper && modules.mover ? status_ok() : modules_no_memory();
+    modules.chores = chores_new(agent);
+    bool made = agent->lease && modules.watch && modules.reaper && modules.mover && modules.chores;
+    return made ? status_ok() : modules_no_memory();
 }
 
 /* Runs when every producer has its answer: the next leader can take over at once. */
@@ -262,6 +266,7 @@ static void jobs_module_drain(Agent *agent, const Module *module, ModuleDrained 
 
 static void jobs_module_stop(Agent *agent)
 {
+    chores_free(modules.chores);
     mover_free(modules.mover);
     reaper_free(modules.reaper);
     watch_free(modules.watch);
