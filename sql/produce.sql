@@ -192,6 +192,16 @@ ROLLBACK TO here;
 SELECT sh_produce('produce.undone', 'x');
 ROLLBACK;
 
+BEGIN;
+SELECT sh_produce('produce.changing', 'x');
+SELECT sh_delete_topic('produce.changing');
+COMMIT;
+-- Offsets that were promised are kept: what the transaction appends in another way is noticed.
+BEGIN;
+SELECT sh_produce('produce.changing', 'x');
+UPDATE streamhouse.partition SET floor_offset = 100 WHERE topic_id = (SELECT topic_id FROM streamhouse.topic WHERE name = 'produce.changing' AND deleted_at IS NULL);
+COMMIT;
+
 -- A role without any right to a table produces, where rights to topics allow it.
 CREATE ROLE produce_nobody;
 GRANT USAGE ON SCHEMA public TO produce_nobody;

@@ -354,6 +354,14 @@ bool outbox_is_at_batch_end(const OutboxPartition *partition, const RecordInput 
     return partition->state.record_count > 0 && !partition_batch_for(partition, record);
 }
 
+void outbox_complain_of_absence(const OutboxPartition *partition)
+{
+    ereport(ERROR, errcode(ERRCODE_UNDEFINED_OBJECT),
+            errmsg("partition %d of topic \"%s\" does not exist any more", partition->partition,
+                   partition->topic->name),
+            errhint("The topic was deleted meanwhile. Try again, if there is one of that name."));
+}
+
 bool outbox_lock(OutboxPartition *partition, LockWaitPolicy wait)
 {
     AppendEnd end;
@@ -363,10 +371,7 @@ bool outbox_lock(OutboxPartition *partition, LockWaitPolicy wait)
     AppendLock result =
         append_lock(partition->topic_id, partition->partition, partition->topic->name, wait, &end);
     if (result == APPEND_GONE) {
-        ereport(ERROR, errcode(ERRCODE_UNDEFINED_OBJECT),
-                errmsg("partition %d of topic \"%s\" does not exist any more", partition->partition,
-                       partition->topic->name),
-                errhint("The topic was deleted meanwhile. Try again, if there is one of that name."));
+        outbox_complain_of_absence(partition);
     }
     if (result == APPEND_BUSY) {
         return false;

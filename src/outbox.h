@@ -60,6 +60,7 @@ extern void outbox_end(void);
 /* For outbox_write.c. */
 extern OutboxPartition **
 outbox_filled(int *count); /* partitions with records, in order; in the current context */
+extern void outbox_complain_of_absence(const OutboxPartition *partition);
 extern void outbox_batch_load(OutboxBatch *batch);
 extern void outbox_empty(void); /* all was written: forgets records and marks, and keeps locks */
 extern void outbox_write(void); /* writes everything */
