@@ -236,13 +236,15 @@ static bool segment_give(Fetch *fetch, SegmentBytes *bytes, int64 *from, int64 t
     return true;
 }
 
+/* The key is looked up before the switch: what an index scan remembers, such as which entries are dead, it
+ * allocates when it needs it, and that must live as long as the scan. */
 static bool segment_fetch(Fetch *fetch, const Segment *segment, int64 *from, int64 to)
 {
+    Datum key = segment->slot == 0 ? finder_object_key(&fetch->finder, segment->object_id) : (Datum)0;
     MemoryContext before = MemoryContextSwitchTo(fetch->batches);
-    SegmentBytes bytes = { .segment = segment, .start = -1 };
-    if (segment->slot == 0) {
-        bytes.key = TextDatumGetCString(finder_object_key(&fetch->finder, segment->object_id));
-    }
+    SegmentBytes bytes = { .segment = segment,
+                           .start = -1,
+                           .key = segment->slot == 0 ? TextDatumGetCString(key) : NULL };
     bool given = segment_give(fetch, &bytes, from, to);
     MemoryContextSwitchTo(before);
     MemoryContextReset(fetch->batches);

@@ -30,11 +30,11 @@ typedef struct Waiter {
     bool had_block;
 } Waiter;
 
-static const CacheObject object_one = { 1, "o/1" };
-static const CacheObject object_two = { 2, "o/2" };
+static const CacheObject object_one = { .object_id = 1, .key = "o/1" };
+static const CacheObject object_two = { .object_id = 2, .key = "o/2" };
 
-static bool shelf_get(void *context, const char *key, uint64_t start, uint64_t length, CacheGot done,
-                      void *argument)
+static bool shelf_get(void *context, const CacheObject *object, uint64_t start, uint64_t length,
+                      CacheGot done, void *argument)
 {
     Shelf *shelf = context;
     if (shelf->busy || shelf->count == GETS_MAX) {
@@ -42,7 +42,7 @@ static bool shelf_get(void *context, const char *key, uint64_t start, uint64_t l
     }
     Get *get = &shelf->gets[shelf->count++];
     *get = (Get){ .start = start, .length = length, .done = done, .argument = argument };
-    snprintf(get->key, sizeof(get->key), "%s", key);
+    snprintf(get->key, sizeof(get->key), "%s", object->key);
     return true;
 }
 

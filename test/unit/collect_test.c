@@ -38,11 +38,11 @@ typedef struct Shop {
     int64_t next_offset;
 } Shop;
 
-static bool shop_get(void *context, const char *key, uint64_t start, uint64_t length, CacheGot done,
+static bool shop_get(void *context, const CacheObject *object, uint64_t start, uint64_t length, CacheGot done,
                      void *argument)
 {
     Shop *shop = context;
-    (void)key;
+    (void)object;
     (void)length;
     if (shop->getting) {
         return false;
