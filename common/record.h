@@ -125,8 +125,9 @@ typedef struct RecordBuilderMark {
 RecordBuilderMark record_builder_mark(const RecordBuilder *builder);
 void record_builder_rewind(RecordBuilder *builder, const RecordBuilderMark *mark);
 
-/* Bytes of the records so far, not compressed. */
+/* Bytes of the records so far, not compressed; and what they would be with one more. */
 size_t record_builder_size(const RecordBuilder *builder);
+size_t record_builder_size_with(const RecordBuilder *builder, const RecordInput *record);
 
 /* Appends the batch, checksum included, to the writer's own bytes, and empties the builder for the next
  * batch. A batch without

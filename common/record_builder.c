@@ -154,6 +154,14 @@ size_t record_builder_size(const RecordBuilder *builder)
     return builder->records.used;
 }
 
+size_t record_builder_size_with(const RecordBuilder *builder, const RecordInput *record)
+{
+    int64_t base_timestamp = builder->record_count > 0 ? builder->base_timestamp : record->timestamp;
+    size_t size = record_size(record, (int64_t)((uint64_t)record->timestamp - (uint64_t)base_timestamp),
+                              builder->last_offset_delta + 1);
+    return builder->records.used + varlong_size((int64_t)size) + size;
+}
+
 /* Length and checksum are filled in when the records are there. */
 static void header_write(const RecordBuilder *builder, CompressionCodec codec, Writer *out)
 {

@@ -92,24 +92,29 @@ static void read_segments(int32 topic_id, int32 partition, AppendEnd *end)
     end->running_max_timestamp = found.running_max_timestamp;
 }
 
-static void read_floor(int32 topic_id, int32 partition, AppendEnd *end)
+static bool read_floor(int32 topic_id, int32 partition, AppendEnd *end)
 {
     KeyScan scan;
     key_scan_open(&scan, &partition_by_key, RowShareLock);
-    if (seek_partition(&scan, topic_id, partition)) {
+    bool found = seek_partition(&scan, topic_id, partition);
+    if (found) {
         end->next_offset = key_scan_int64(&scan, Anum_partition_floor_offset);
     }
     key_scan_close(&scan);
+    return found;
 }
 
-void append_read(int32 topic_id, int32 partition, AppendEnd *end)
+bool append_read(int32 topic_id, int32 partition, AppendEnd *end)
 {
     *end = (AppendEnd){ 0 };
     PushActiveSnapshot(GetLatestSnapshot());
-    read_floor(topic_id, partition, end);
-    read_segments(topic_id, partition, end);
-    read_lease(topic_id, partition, end);
+    bool found = read_floor(topic_id, partition, end);
+    if (found) {
+        read_segments(topic_id, partition, end);
+        read_lease(topic_id, partition, end);
+    }
     PopActiveSnapshot();
+    return found;
 }
 
 static TM_Result lock_row(int32 topic_id, int32 partition, const char *topic, LockWaitPolicy wait)
@@ -133,6 +138,5 @@ AppendLock append_lock(int32 topic_id, int32 partition, const char *topic, LockW
     if (result != TM_Ok) {
         return result == TM_WouldBlock ? APPEND_BUSY : APPEND_GONE;
     }
-    append_read(topic_id, partition, end);
-    return APPEND_LOCKED;
+    return append_read(topic_id, partition, end) ? APPEND_LOCKED : APPEND_GONE;
 }

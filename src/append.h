@@ -22,7 +22,7 @@ typedef struct AppendEnd {
 extern AppendLock append_lock(int32 topic_id, int32 partition, const char *topic, LockWaitPolicy wait,
                               AppendEnd *end);
 
-/* The same once more, for a partition that is locked. */
-extern void append_read(int32 topic_id, int32 partition, AppendEnd *end);
+/* Where a partition that is locked ends now; false when the transaction has deleted it. */
+extern bool append_read(int32 topic_id, int32 partition, AppendEnd *end);
 
 #endif

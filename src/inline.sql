@@ -137,10 +137,11 @@ AS $$
     SELECT (o.segment).*
     FROM (SELECT g AS segment, sum(g.byte_length) OVER (ORDER BY g.object_id, g.byte_start ROWS UNBOUNDED PRECEDING) - g.byte_length AS before
           FROM (SELECT * FROM streamhouse.segment AS s WHERE s.slot = inline_oldest.slot AND s.slot > 0
+                  AND EXISTS (SELECT FROM streamhouse.topic AS t WHERE t.topic_id = s.topic_id AND t.deleted_at IS NULL)
                 ORDER BY s.slot, s.object_id LIMIT max_segments) AS g) AS o
     WHERE o.before < max_bytes
 $$;
-COMMENT ON FUNCTION streamhouse.inline_oldest IS 'The oldest segments of a slot, until they have max_bytes.';
+COMMENT ON FUNCTION streamhouse.inline_oldest IS 'The oldest segments of a slot, until they have max_bytes; those of deleted topics are not worth moving.';
 
 CREATE FUNCTION streamhouse.inline_written_at(slot int2, object_id int8) RETURNS timestamptz
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp

@@ -60,29 +60,33 @@ AS $$
 $$;
 COMMENT ON FUNCTION streamhouse.reap_mark_emptied IS 'Notes of the named live objects which have no segment any more.';
 
-CREATE FUNCTION streamhouse.reap_topics() RETURNS void
+CREATE FUNCTION streamhouse.reap_topics() RETURNS int
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     rows_max CONSTANT int := streamhouse.reap_rows_max();
     dead CONSTANT int[] := ARRAY(SELECT t.topic_id FROM streamhouse.topic AS t WHERE t.deleted_at IS NOT NULL ORDER BY t.topic_id LIMIT rows_max);
     object_ids int8[];
+    rows_removed int;
+    more_removed int;
 BEGIN
     WITH removed AS (
         DELETE FROM streamhouse.segment WHERE ctid = ANY (ARRAY(SELECT ctid FROM streamhouse.segment WHERE topic_id = ANY (dead) LIMIT rows_max))
         RETURNING object_id, slot
     )
-    SELECT array_agg(DISTINCT object_id) INTO object_ids FROM removed WHERE slot = 0;
+    SELECT array_agg(DISTINCT object_id) FILTER (WHERE slot = 0), count(*) INTO object_ids, rows_removed FROM removed;
     PERFORM streamhouse.reap_mark_emptied(object_ids);
     DELETE FROM streamhouse.producer WHERE ctid = ANY (ARRAY(SELECT ctid FROM streamhouse.producer WHERE topic_id = ANY (dead) LIMIT rows_max));
+    GET DIAGNOSTICS more_removed = ROW_COUNT;
     DELETE FROM streamhouse.partition_epoch WHERE ctid = ANY (ARRAY(SELECT ctid FROM streamhouse.partition_epoch WHERE topic_id = ANY (dead) LIMIT rows_max));
     DELETE FROM streamhouse.topic AS t
     WHERE t.topic_id = ANY (dead)
       AND NOT EXISTS (SELECT FROM streamhouse.segment AS g WHERE g.topic_id = t.topic_id)
       AND NOT EXISTS (SELECT FROM streamhouse.producer AS p WHERE p.topic_id = t.topic_id)
       AND NOT EXISTS (SELECT FROM streamhouse.partition_epoch AS e WHERE e.topic_id = t.topic_id);
+    RETURN rows_removed + more_removed;
 END $$;
-COMMENT ON FUNCTION streamhouse.reap_topics IS 'Removes some rows of deleted topics, and the topics that have none left.';
+COMMENT ON FUNCTION streamhouse.reap_topics IS 'Removes some rows of deleted topics, and the topics that have none left. Gives back how many segments and producers'' rows that were.';
 
 -- What reap_topics() and retention cannot see: objects that were committed without a segment, or emptied too early.
 CREATE FUNCTION streamhouse.reap_sweep_objects() RETURNS void

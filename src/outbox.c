@@ -24,7 +24,7 @@
 #include "utils/resowner.h"
 
 /* Of records, not compressed: what Kafka's clients make at most by default. */
-enum { BATCH_TARGET_BYTES = 1000 * 1000, RECORD_OVERHEAD_MAX = 48, BATCHES_FIRST = 4, MARKS_FIRST = 64 };
+enum { BATCH_TARGET_BYTES = 1000 * 1000, BATCHES_FIRST = 4, MARKS_FIRST = 64 };
 
 typedef struct OutboxMark {
     OutboxPartition *partition;
@@ -277,25 +277,21 @@ static size_t batch_bytes_max(const OutboxPartition *partition)
     return Min((size_t)partition->topic->config.batch_bytes_max, (size_t)INLINE_ROW_BYTES_MAX);
 }
 
-static size_t record_bytes_bound(const RecordInput *record)
+static size_t batch_bytes_target(const OutboxPartition *partition)
 {
-    size_t size = record->key.size + record->value.size + RECORD_OVERHEAD_MAX;
-    for (int i = 0; i < record->header_count; i++) {
-        size += record->headers[i].key.size + record->headers[i].value.size + 10;
-    }
-    return size;
+    return Min(batch_bytes_max(partition), (size_t)BATCH_TARGET_BYTES);
 }
 
-/* An open batch that has room for so many bytes; NULL when there is none. */
-static OutboxBatch *partition_batch_for(const OutboxPartition *partition, size_t bytes)
+/* The batch that a record can be added to; NULL when it needs a new one. */
+static OutboxBatch *partition_batch_for(const OutboxPartition *partition, const RecordInput *record)
 {
     if (partition->state.batch_count == 0) {
         return NULL;
     }
     OutboxBatch *last = &partition->batches[partition->state.batch_count - 1];
-    size_t bound = Min(batch_bytes_max(partition), (size_t)BATCH_TARGET_BYTES);
-    bool has_room = BATCH_HEADER_SIZE + record_builder_size(&last->records) + bytes <= bound;
-    return last->spilled_bytes == 0 && has_room && last->records.record_count < PG_INT32_MAX ? last : NULL;
+    size_t size = BATCH_HEADER_SIZE + record_builder_size_with(&last->records, record);
+    bool has_room = size <= batch_bytes_target(partition) && last->records.record_count < PG_INT32_MAX;
+    return last->spilled_bytes == 0 && has_room ? last : NULL;
 }
 
 static void complain_of_size(const OutboxPartition *partition, size_t bytes)
@@ -328,7 +324,7 @@ static void batch_check_size(OutboxPartition *partition, OutboxBatch *batch, con
 
 static void partition_append(OutboxPartition *partition, const RecordInput *record)
 {
-    OutboxBatch *batch = partition_batch_for(partition, record_bytes_bound(record));
+    OutboxBatch *batch = partition_batch_for(partition, record);
     if (!batch) {
         batch = partition_open_batch(partition);
     }
@@ -353,9 +349,17 @@ int64 outbox_add(OutboxPartition *partition, const RecordInput *record)
     return partition->state.record_count++;
 }
 
-bool outbox_is_at_batch_end(const OutboxPartition *partition)
+bool outbox_is_at_batch_end(const OutboxPartition *partition, const RecordInput *record)
 {
-    return partition->state.record_count > 0 && !partition_batch_for(partition, RECORD_OVERHEAD_MAX * 4);
+    return partition->state.record_count > 0 && !partition_batch_for(partition, record);
+}
+
+void outbox_complain_of_absence(const OutboxPartition *partition)
+{
+    ereport(ERROR, errcode(ERRCODE_UNDEFINED_OBJECT),
+            errmsg("partition %d of topic \"%s\" does not exist any more", partition->partition,
+                   partition->topic->name),
+            errhint("The topic was deleted meanwhile. Try again, if there is one of that name."));
 }
 
 bool outbox_lock(OutboxPartition *partition, LockWaitPolicy wait)
@@ -367,10 +371,7 @@ bool outbox_lock(OutboxPartition *partition, LockWaitPolicy wait)
     AppendLock result =
         append_lock(partition->topic_id, partition->partition, partition->topic->name, wait, &end);
     if (result == APPEND_GONE) {
-        ereport(ERROR, errcode(ERRCODE_UNDEFINED_OBJECT),
-                errmsg("partition %d of topic \"%s\" does not exist any more", partition->partition,
-                       partition->topic->name),
-                errhint("The topic was deleted meanwhile. Try again, if there is one of that name."));
+        outbox_complain_of_absence(partition);
     }
     if (result == APPEND_BUSY) {
         return false;

@@ -46,8 +46,8 @@ extern OutboxPartition *outbox_partition(const ProduceTopic *topic, int32 partit
  * max.message.bytes. */
 extern int64 outbox_add(OutboxPartition *partition, const RecordInput *record);
 
-/* Whether the next record begins a batch: the moment to turn to another partition. */
-extern bool outbox_is_at_batch_end(const OutboxPartition *partition);
+/* Whether a record would begin a new batch: the moment to turn to another partition. */
+extern bool outbox_is_at_batch_end(const OutboxPartition *partition, const RecordInput *record);
 
 /* Takes the partition's append lock, unless the transaction has it. False only with LockWaitSkip. ERROR 42704
  * when the partition is gone. */
@@ -60,6 +60,7 @@ extern void outbox_end(void);
 /* For outbox_write.c. */
 extern OutboxPartition **
 outbox_filled(int *count); /* partitions with records, in order; in the current context */
+extern void outbox_complain_of_absence(const OutboxPartition *partition);
 extern void outbox_batch_load(OutboxBatch *batch);
 extern void outbox_empty(void); /* all was written: forgets records and marks, and keeps locks */
 extern void outbox_write(void); /* writes everything */

@@ -41,7 +41,9 @@ static void partition_lock(OutboxPartition *partition)
         (void)outbox_lock(partition, LockWaitBlock);
         return;
     }
-    append_read(partition->topic_id, partition->partition, &now);
+    if (!append_read(partition->topic_id, partition->partition, &now)) {
+        outbox_complain_of_absence(partition);
+    }
     if (now.next_offset != partition->state.end.next_offset) {
         ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                 errmsg("partition %d of topic \"%s\" was changed by the transaction that has produced to it",

@@ -83,10 +83,10 @@ int32 produce_choose_locked(ProduceTopic *topic)
 }
 
 /* Another one for every batch, so that a large transaction fills them evenly. */
-static int32 choose_sticky(ProduceTopic *topic)
+static int32 choose_sticky(ProduceTopic *topic, const RecordInput *record)
 {
     if (topic->sticky < 0 ||
-        (topic->partitions > 1 && outbox_is_at_batch_end(outbox_partition(topic, topic->sticky)))) {
+        (topic->partitions > 1 && outbox_is_at_batch_end(outbox_partition(topic, topic->sticky), record))) {
         topic->sticky = random_partition(topic);
     }
     return topic->sticky;
@@ -132,7 +132,7 @@ static Datum enqueue(FunctionCallInfo fcinfo, ProduceTopic *topic, Slice value)
     int32 wanted = argument_partition(fcinfo);
     RecordInput record = record_of(fcinfo, topic, value);
     int32 number =
-        wants_any(&record, wanted) ? choose_sticky(topic) : record_partition(topic, &record, wanted);
+        wants_any(&record, wanted) ? choose_sticky(topic, &record) : record_partition(topic, &record, wanted);
     (void)outbox_add(outbox_partition(topic, number), &record);
     outbox_end();
     PG_RETURN_INT32(number);

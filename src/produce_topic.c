@@ -120,13 +120,16 @@ static void topic_read(ProduceTopic *topic)
         ereport(ERROR, errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("topic \"%s\" does not exist", topic->name),
                 errhint("Create it with sh_create_topic()."));
     }
-    topic->topic_id = key_scan_int32(&scan, Anum_topic_topic_id);
+    int32 topic_id = key_scan_int32(&scan, Anum_topic_topic_id);
+    if (topic->generation == 0 || topic->topic_id != topic_id) {
+        topic->sticky = -1;
+    }
+    topic->topic_id = topic_id;
     topic->partitions = key_scan_int32(&scan, Anum_topic_partitions);
     topic->config = config_of(DatumGetJsonbP(key_scan_column(&scan, Anum_topic_config)));
     key_scan_close(&scan);
     PopActiveSnapshot();
     topic->allowed = InvalidOid;
-    topic->sticky = -1;
     topic->generation = generation;
 }
 
