@@ -16,11 +16,17 @@ TEXT, BINARY = 0, 1
 FSYNC = ("shared_preload_libraries=streamhouse", "fsync=on", "synchronous_commit=on")
 
 
+class QueryError(programs.StackError):
+    def __init__(self, message, sqlstate):
+        super().__init__(message)
+        self.sqlstate = sqlstate
+
+
 class Connection:
     """As much of libpq as a benchmark needs."""
 
     library = ctypes.CDLL(ctypes.util.find_library("pq") or "libpq.so.5")
-    for name in ("PQconnectdb", "PQexec", "PQprepare", "PQexecPrepared", "PQerrorMessage", "PQgetvalue"):
+    for name in ("PQconnectdb", "PQexec", "PQprepare", "PQexecPrepared", "PQerrorMessage", "PQgetvalue", "PQresultErrorField"):
         getattr(library, name).restype = ctypes.c_void_p
 
     def __init__(self, conninfo):
@@ -34,7 +40,8 @@ class Connection:
     def check(self, result):
         result = ctypes.c_void_p(result)
         if self.library.PQresultStatus(result) not in (1, 2):
-            raise programs.StackError("query failed: " + self.message())
+            sqlstate = self.library.PQresultErrorField(result, ord("C"))
+            raise QueryError("query failed: " + self.message(), sqlstate and ctypes.string_at(sqlstate).decode())
         return result
 
     def rows(self, result):
