@@ -9,10 +9,10 @@ enum {
     Anum_topic_name,
     Anum_topic_partitions,
     Anum_topic_config,
-    Natts_topic = Anum_topic_config + 2
+    Anum_topic_created_at,
+    Anum_topic_deleted_at,
+    Natts_topic = Anum_topic_deleted_at
 };
-
-enum { Anum_config_definition_name = 1, Anum_config_definition_type, Anum_config_definition_default_value };
 
 enum {
     Anum_partition_topic_id = 1,
@@ -91,6 +91,8 @@ enum {
     Anum_producer_written_at,
     Natts_producer = Anum_producer_written_at
 };
+
+enum { Anum_config_definition_name = 1, Anum_config_definition_type, Anum_config_definition_default_value };
 
 enum {
     Anum_commit_answer_object_id = 1,
