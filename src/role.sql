@@ -2,7 +2,8 @@
 --   streamhouse_reader   views and descriptions
 --   streamhouse_admin    topics
 --   streamhouse_agent    everything an agent calls
--- They are the server's, not the database's: made when missing, kept by DROP EXTENSION. Nobody else may call anything.
+-- They are the server's, not the database's: made when missing, kept by DROP EXTENSION. Nobody else may call anything
+-- but what asks for rights on a topic itself.
 
 DO $$
 DECLARE
