@@ -14,8 +14,6 @@ enum {
     Natts_topic = Anum_topic_deleted_at
 };
 
-enum { Anum_config_definition_name = 1, Anum_config_definition_type, Anum_config_definition_default_value };
-
 enum {
     Anum_partition_topic_id = 1,
     Anum_partition_partition,
@@ -103,6 +101,8 @@ enum {
     Anum_producer_written_at,
     Natts_producer = Anum_producer_written_at
 };
+
+enum { Anum_config_definition_name = 1, Anum_config_definition_type, Anum_config_definition_default_value };
 
 enum {
     Anum_commit_answer_object_id = 1,
