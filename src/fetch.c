@@ -45,6 +45,7 @@ void fetch_open(Fetch *fetch, FetchLimits limits, FetchPut *put, void *argument)
 {
     *fetch = (Fetch){ .left = limits, .from_timestamp = PG_INT64_MIN, .put = put, .argument = argument };
     fetch->is_full = limits.records <= 0;
+    fetch->context = CurrentMemoryContext;
     fetch->batches =
         AllocSetContextCreate(CurrentMemoryContext, "StreamHouse batches", ALLOCSET_DEFAULT_SIZES);
     finder_open(&fetch->finder);
@@ -236,12 +237,14 @@ static bool segment_give(Fetch *fetch, SegmentBytes *bytes, int64 *from, int64 t
     return true;
 }
 
+/* The scans keep memory of their own in the context around this one. */
 static bool segment_fetch(Fetch *fetch, const Segment *segment, int64 *from, int64 to)
 {
-    MemoryContext before = MemoryContextSwitchTo(fetch->batches);
     SegmentBytes bytes = { .segment = segment, .start = -1 };
+    Datum key = segment->slot == 0 ? finder_object_key(&fetch->finder, segment->object_id) : (Datum)0;
+    MemoryContext before = MemoryContextSwitchTo(fetch->batches);
     if (segment->slot == 0) {
-        bytes.key = TextDatumGetCString(finder_object_key(&fetch->finder, segment->object_id));
+        bytes.key = TextDatumGetCString(key);
     }
     bool given = segment_give(fetch, &bytes, from, to);
     MemoryContextSwitchTo(before);
@@ -288,7 +291,8 @@ static void segments_give(Fetch *fetch, int32 topic_id, int32 partition, int64 *
     }
 }
 
-FetchedPartition fetch_partition(Fetch *fetch, int32 topic_id, int32 partition, int64 from, int64 to)
+/* In the scans' memory context. */
+static FetchedPartition partition_fetch(Fetch *fetch, int32 topic_id, int32 partition, int64 from, int64 to)
 {
     FetchedPartition fetched = { .next_offset = from };
     fetched.exists = finder_turn(&fetch->finder, Int32GetDatum(topic_id), Int32GetDatum(partition));
@@ -304,5 +308,13 @@ FetchedPartition fetch_partition(Fetch *fetch, int32 topic_id, int32 partition, 
     if (!fetch->is_full && fetched.next_offset >= fetched.log_start_offset && fetched.next_offset < end) {
         fetched.next_offset = end; /* the floor was raised: nothing has the offsets after the last batch */
     }
+    return fetched;
+}
+
+FetchedPartition fetch_partition(Fetch *fetch, int32 topic_id, int32 partition, int64 from, int64 to)
+{
+    MemoryContext before = MemoryContextSwitchTo(fetch->context);
+    FetchedPartition fetched = partition_fetch(fetch, topic_id, partition, from, to);
+    MemoryContextSwitchTo(before);
     return fetched;
 }
