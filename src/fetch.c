@@ -264,8 +264,9 @@ static void bytes_are_lost(const Segment *segment)
             "Is streamhouse.store the agents' store, and has nothing but agents deleted objects from it?"));
 }
 
-/* The segments from *from on; looks a pointer up again that leads nowhere, once. */
-static void segments_give(Fetch *fetch, int32 topic_id, int32 partition, int64 *from, int64 to)
+/* The segments from *from on; looks a pointer up again that leads nowhere, once. False when there is no such
+ * partition any more. */
+static bool segments_give(Fetch *fetch, int32 topic_id, int32 partition, int64 *from, int64 to)
 {
     Segment segment;
     bool is_retry = false;
@@ -286,9 +287,12 @@ static void segments_give(Fetch *fetch, int32 topic_id, int32 partition, int64 *
         is_retry = true;
         fetch_renew(fetch);
         /* What was deleted meanwhile must not be passed over in silence. */
-        found = finder_turn(&fetch->finder, Int32GetDatum(topic_id), Int32GetDatum(partition)) &&
-                *from >= fetch->finder.log_start_offset && finder_seek(&fetch->finder, *from, &segment);
+        if (!finder_turn(&fetch->finder, Int32GetDatum(topic_id), Int32GetDatum(partition))) {
+            return false;
+        }
+        found = *from >= fetch->finder.log_start_offset && finder_seek(&fetch->finder, *from, &segment);
     }
+    return true;
 }
 
 /* In the scans' memory context. */
@@ -302,7 +306,7 @@ static FetchedPartition partition_fetch(Fetch *fetch, int32 topic_id, int32 part
     fetched.high_watermark = fetch->finder.high_watermark;
     int64 end = Min(to, fetched.high_watermark);
     if (from >= fetch->finder.log_start_offset && from < end) {
-        segments_give(fetch, topic_id, partition, &fetched.next_offset, end);
+        fetched.exists = segments_give(fetch, topic_id, partition, &fetched.next_offset, end);
     }
     fetched.log_start_offset = fetch->finder.log_start_offset;
     if (!fetch->is_full && fetched.next_offset >= fetched.log_start_offset && fetched.next_offset < end) {

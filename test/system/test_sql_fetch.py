@@ -222,7 +222,8 @@ def test_waiting_holds_back_no_vacuum_and_wakes_at_once(sql_stack, sql_topic):
     waiter = Waiter(sql_stack, ONLY_FETCH % sql_topic)
     assert waiter.activity()["xmin"] is None, "a waiting sh_fetch() holds a snapshot"
     sql_stack.postgres.run("CREATE TABLE IF NOT EXISTS unrelated (); DROP TABLE unrelated;")
-    assert waiter.activity()["xmin"] is None
+    CONFLUENT.send(sql_stack.kafka, sql_topic, 1, plain(1))
+    assert waiter.activity()["xmin"] is None, "a commit to another partition is not for it"
     CONFLUENT.send(sql_stack.kafka, sql_topic, 0, plain(1))
     acknowledged = time.time()
     lines, messages = waiter.finish()
@@ -242,6 +243,25 @@ def test_waiting_keeps_the_snapshot_where_others_depend_on_it(sql_stack, sql_top
         _, messages = waiter.finish()
         assert "canceling statement due to user request" in messages
         assert seen["xmin"] is not None, sql
+
+
+def test_a_transaction_gets_what_it_waited_for_and_sees_else_what_it_saw(sql_stack, sql_topic):
+    segments = f"SELECT count(*) FROM streamhouse.segment AS s JOIN streamhouse.topic AS t USING (topic_id) WHERE t.name = '{sql_topic}';"
+    waiter = Waiter(sql_stack, f"""BEGIN ISOLATION LEVEL REPEATABLE READ; {segments}
+        SELECT f."offset" FROM sh_fetch('{sql_topic}', 0, 0, wait => '30 s') AS f; {segments} COMMIT; {segments}""")
+    waiter.activity()
+    CONFLUENT.send(sql_stack.kafka, sql_topic, 0, plain(1))
+    lines, messages = waiter.finish()
+    assert lines == ["0", "0", "0", "1"] and not messages
+
+
+def test_after_waiting_a_statement_sees_what_is_there_now(sql_stack, sql_topic):
+    waiter = Waiter(sql_stack, f"""SELECT f."offset", (SELECT count(*) FROM sh_read('{sql_topic}'))
+        FROM sh_fetch('{sql_topic}', 0, 0, wait => '30 s') AS f""")
+    assert waiter.activity()["xmin"] is None
+    CONFLUENT.send(sql_stack.kafka, sql_topic, 0, plain(1))
+    lines, messages = waiter.finish()
+    assert lines == ["0|1"] and not messages
 
 
 def test_a_waiter_can_be_cancelled_and_its_session_goes_on(sql_stack, sql_topic):
