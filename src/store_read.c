@@ -59,10 +59,15 @@ static int status_sqlstate(StatusCode code)
 
 static void store_fail(const char *what, const Status *status)
 {
-    ereport(
-        ERROR, errcode(status_sqlstate(status->code)), errmsg("%s: %s", what, status->message),
-        errhint("The store is streamhouse.store; what else it needs are the settings streamhouse.s3_*, and "
-                "credentials in the environment or the AWS files of the server's user."));
+    const char *hint =
+        store.url.is_folder
+            ? "Agents make files that their group may read: let the folder belong to a group of this "
+              "server's "
+              "user and pass that on (chgrp, chmod g+s) before agents write to it."
+            : "See the settings streamhouse.store and streamhouse.s3_*; credentials are looked for in the "
+              "environment and the AWS files of this server's user.";
+    ereport(ERROR, errcode(status_sqlstate(status->code)), errmsg("%s: %s", what, status->message),
+            errhint("%s", hint));
 }
 
 static void store_shut(void)
