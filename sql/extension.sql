@@ -36,8 +36,8 @@ SELECT oid::regclass FROM relation AS r WHERE relkind = 'r' AND NOT EXISTS (SELE
 SELECT oid::regprocedure FROM routine
 WHERE prosecdef AND NOT coalesce(proconfig && '{"search_path=pg_catalog, pg_temp"}'::text[], false);
 
--- nobody but the roles may call a function: PUBLIC has no right to any
-SELECT oid::regprocedure FROM routine WHERE proacl IS NULL OR EXISTS (SELECT FROM aclexplode(proacl) WHERE grantee = 0);
+-- nobody but the roles may call a function, except those that ask for the caller's rights on a topic
+SELECT proname FROM routine WHERE proacl IS NULL OR EXISTS (SELECT FROM aclexplode(proacl) WHERE grantee = 0) ORDER BY proname COLLATE "C";
 
 -- nobody but the owner may read or write a table; readers may see five views and tables
 SELECT r.oid::regclass, x.grantee::regrole, x.privilege_type

@@ -7,6 +7,9 @@
 #include "storage/ipc.h"
 #include "utils/guc.h"
 
+/* The server's macro of that name, which its backends do not need, would break our enum in common/status.h. */
+#undef STATUS_OK
+
 #if PG_VERSION_NUM < 140000 || PG_VERSION_NUM >= 190000
 #error "StreamHouse needs PostgreSQL 14 to 18"
 #endif
@@ -27,6 +30,13 @@
 #else
 #define compat_index_beginscan(table, index, snapshot, keys)                                                 \
     index_beginscan((table), (index), (snapshot), (keys), 0)
+#endif
+
+/* From 18 on, base64 takes bytes; before, char. */
+#if PG_VERSION_NUM >= 180000
+#define compat_b64_source(bytes) (bytes)
+#else
+#define compat_b64_source(bytes) ((const char *)(bytes))
 #endif
 
 /* From 16 on, summarizing indexes (BRIN) can be told apart. */

@@ -2,7 +2,8 @@
 --   streamhouse_reader   views and descriptions
 --   streamhouse_admin    topics
 --   streamhouse_agent    everything an agent calls
--- They are the server's, not the database's: made when missing, kept by DROP EXTENSION. Nobody else may call anything.
+-- They are the server's, not the database's: made when missing, kept by DROP EXTENSION. Everybody may call what asks for the
+-- caller's rights on a topic itself; nobody else may call anything else.
 
 DO $$
 DECLARE
@@ -10,6 +11,7 @@ DECLARE
     routine regprocedure;
     readers_routines CONSTANT text[] := '{sh_agents,sh_catalog,sh_cluster_id,sh_describe_configs,sh_describe_topic,server_started_at}';
     admins_routines CONSTANT text[] := '{sh_check_topic,sh_create_topic,sh_alter_topic,sh_add_partitions,sh_delete_topic}';
+    peoples_routines CONSTANT text[] := '{sh_fetch,sh_fetch_stats,sh_read,sh_read_text,sh_read_json,sh_create_view}';
     name text;
 BEGIN
     FOREACH role IN ARRAY '{streamhouse_reader,streamhouse_admin,streamhouse_agent}'::text[] LOOP
@@ -28,7 +30,9 @@ BEGIN
         WHERE e.extname = 'streamhouse' AND d.deptype = 'e'
     LOOP
         EXECUTE format('REVOKE ALL ON ROUTINE %s FROM PUBLIC', routine);
-        IF name LIKE 'sh\_%' OR name IN ('watch_poll', 'server_started_at') THEN
+        IF name = ANY (peoples_routines) THEN
+            EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO PUBLIC', routine);
+        ELSIF name LIKE 'sh\_%' OR name IN ('watch_poll', 'server_started_at') THEN
             EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I', routine,
                            CASE WHEN name = ANY (readers_routines) THEN 'streamhouse_reader'
                                 WHEN name = ANY (admins_routines) THEN 'streamhouse_admin'

@@ -31,6 +31,16 @@ int setting_inline_slot_age_s;
 int setting_inline_grace_s;
 int setting_inline_move_bytes_mb;
 int setting_inline_move_age_s;
+int setting_fetch_cache_bytes;
+int setting_fetch_timeout_ms;
+int setting_progress_interval_ms;
+
+char *setting_store;
+char *setting_s3_endpoint;
+char *setting_s3_region;
+char *setting_s3_profile;
+char *setting_s3_ca_file;
+int setting_s3_addressing;
 
 typedef struct Setting {
     const char *name;
@@ -62,18 +72,52 @@ static const Setting settings[] = {
       "How many partitions one heartbeat takes from a live agent, at most, to even out the load." },
     { "streamhouse.watch_ring_size", &setting_watch_ring_size, 65536, 64, 16777216, PGC_POSTMASTER, 0,
       "How many appends to partitions sh_watch() can look back on; 16 bytes of shared memory each." },
-    { "streamhouse.inline_bytes_max", &setting_inline_bytes_max_mb, 10 * 1024, 1, INT_MAX, PGC_SUSET, GUC_UNIT_MB,
-      "How large the inline ring may grow; beyond that nothing is written to it." },
+    { "streamhouse.inline_bytes_max", &setting_inline_bytes_max_mb, 10 * 1024, 1, INT_MAX, PGC_SUSET,
+      GUC_UNIT_MB, "How large the inline ring may grow; beyond that nothing is written to it." },
     { "streamhouse.inline_slot_bytes", &setting_inline_slot_bytes_mb, 128, 1, INT_MAX, PGC_SUSET, GUC_UNIT_MB,
       "From which size on the next slot of the inline ring is filled." },
-    { "streamhouse.inline_slot_age", &setting_inline_slot_age_s, 10 * MINUTE_S, 1, DAY_S, PGC_SUSET, GUC_UNIT_S,
-      "After which time the next slot of the inline ring is filled." },
+    { "streamhouse.inline_slot_age", &setting_inline_slot_age_s, 10 * MINUTE_S, 1, DAY_S, PGC_SUSET,
+      GUC_UNIT_S, "After which time the next slot of the inline ring is filled." },
     { "streamhouse.inline_grace", &setting_inline_grace_s, 30, 0, DAY_S, PGC_SUSET, GUC_UNIT_S,
       "How long the bytes of a slot stay when all of them have moved, for readers that are on their way." },
     { "streamhouse.inline_move_bytes", &setting_inline_move_bytes_mb, 32, 1, 1024, PGC_SUSET, GUC_UNIT_MB,
       "How many inline bytes make an object that is worth writing." },
-    { "streamhouse.inline_move_age", &setting_inline_move_age_s, 3 * MINUTE_S, 0, DAY_S, PGC_SUSET, GUC_UNIT_S,
-      "After which time inline bytes move to an object, however few they are." },
+    { "streamhouse.inline_move_age", &setting_inline_move_age_s, 3 * MINUTE_S, 0, DAY_S, PGC_SUSET,
+      GUC_UNIT_S, "After which time inline bytes move to an object, however few they are." },
+    { "streamhouse.fetch_cache_bytes", &setting_fetch_cache_bytes, 64 * 1024 * 1024, 0, INT_MAX, PGC_USERSET,
+      GUC_UNIT_BYTE, "How many bytes of objects a session keeps in memory for the reads to come." },
+    { "streamhouse.fetch_timeout", &setting_fetch_timeout_ms, 30 * 1000, 1, DAY_S * 1000, PGC_USERSET,
+      GUC_UNIT_MS, "How long one read from the store may take, attempts that fail included." },
+    { "streamhouse.progress_interval", &setting_progress_interval_ms, 2000, 0, DAY_S * 1000, PGC_USERSET,
+      GUC_UNIT_MS, "How often a long sh_read() says how far it is; 0: never." },
+};
+
+/* Settings that are text; empty means not set. */
+typedef struct TextSetting {
+    const char *name;
+    char **value;
+    const char *help;
+} TextSetting;
+
+static const TextSetting text_settings[] = {
+    { "streamhouse.store", &setting_store,
+      "Where the agents' objects are, as the agents name it: s3://bucket/prefix or file:///folder." },
+    { "streamhouse.s3_endpoint", &setting_s3_endpoint,
+      "http[s]://host[:port] of an S3 server that is not AWS's; empty: as the server's environment says." },
+    { "streamhouse.s3_region", &setting_s3_region,
+      "Region of the bucket; empty: as the server's environment says." },
+    { "streamhouse.s3_profile", &setting_s3_profile,
+      "Profile in the AWS files of the server's user that has the credentials; empty: AWS_PROFILE, then "
+      "default." },
+    { "streamhouse.s3_ca_file", &setting_s3_ca_file,
+      "PEM file with the certificates to trust for https; empty: the system's." },
+};
+
+static const struct config_enum_entry s3_addressings[] = {
+    { "auto", SETTING_ADDRESSING_AUTO, false },
+    { "path", SETTING_ADDRESSING_PATH, false },
+    { "virtual", SETTING_ADDRESSING_VIRTUAL, false },
+    { NULL, 0, false },
 };
 
 /* A setting of the postmaster can be defined only while it starts; without preload nobody reads it. */
@@ -93,6 +137,15 @@ static void settings_define(void)
                                     setting->default_value, setting->minimum, setting->maximum,
                                     setting->context, setting->flags, NULL, NULL, NULL);
     }
+    for (size_t i = 0; i < lengthof(text_settings); i++) {
+        const TextSetting *setting = &text_settings[i];
+
+        DefineCustomStringVariable(setting->name, setting->help, NULL, setting->value, "", PGC_SUSET, 0, NULL,
+                                   NULL, NULL);
+    }
+    DefineCustomEnumVariable("streamhouse.s3_addressing", "How the bucket is named in requests.", NULL,
+                             &setting_s3_addressing, SETTING_ADDRESSING_AUTO, s3_addressings, PGC_SUSET, 0,
+                             NULL, NULL, NULL);
     MarkGUCPrefixReserved("streamhouse");
 }
 
