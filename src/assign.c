@@ -9,6 +9,8 @@
  * of topics with as many partitions goes to one member. */
 #include "compat.h"
 
+#include <limits.h>
+
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "request_array.h"

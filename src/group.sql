@@ -171,29 +171,26 @@ AS $$
 $$;
 COMMENT ON FUNCTION streamhouse.group_touch IS 'Tells sessions to read their assignment again.';
 
-CREATE FUNCTION streamhouse.role_is(role regrole, of text) RETURNS bool
+CREATE FUNCTION streamhouse.group_may_use(used streamhouse.consumer_group) RETURNS bool
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = of AND pg_has_role(role, r.oid, 'USAGE'))
+    SELECT EXISTS (SELECT FROM pg_roles AS r
+                   WHERE (r.oid = used.role OR r.rolname IN ('streamhouse_consumer', 'streamhouse_admin', 'streamhouse_agent'))
+                     AND pg_has_role(streamhouse.caller(), r.oid, 'USAGE'))
 $$;
-COMMENT ON FUNCTION streamhouse.role_is IS 'Whether a role has the rights of another one, which may not exist.';
+COMMENT ON FUNCTION streamhouse.group_may_use IS 'Whether the caller may use the group: the role that created it and its members, streamhouse_consumer, streamhouse_admin and streamhouse_agent may.';
 
 CREATE FUNCTION streamhouse.group_require(used streamhouse.consumer_group) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    asks CONSTANT regrole := streamhouse.caller();
 BEGIN
-    IF used.role = asks OR EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = used.role AND pg_has_role(asks, r.oid, 'USAGE'))
-       OR streamhouse.role_is(asks, 'streamhouse_consumer') OR streamhouse.role_is(asks, 'streamhouse_admin')
-       OR streamhouse.role_is(asks, 'streamhouse_agent') THEN
-        RETURN;
+    IF NOT streamhouse.group_may_use(used) THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('role %s may not use group "%s"', streamhouse.caller(), used.name),
+            HINT = format('It belongs to %s. Use a group of your own, or ask to become a member of that role or of streamhouse_consumer.', used.role);
     END IF;
-    RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
-        MESSAGE = format('role %s may not use group "%s"', asks, used.name),
-        HINT = format('It belongs to %s. Use a group of your own, or ask to become a member of that role or of streamhouse_consumer.', used.role);
 END $$;
-COMMENT ON FUNCTION streamhouse.group_require IS 'Raises 42501 unless the caller may use the group: the role that created it and its members, streamhouse_consumer, streamhouse_admin and streamhouse_agent.';
+COMMENT ON FUNCTION streamhouse.group_require IS 'Raises 42501 unless the caller may use the group.';
 
 CREATE FUNCTION streamhouse.group_missing(name text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp

@@ -213,7 +213,7 @@ BEGIN
     UPDATE streamhouse.group_member AS m SET resolved_topics = streamhouse.member_topics(m)
     WHERE m.group_id = group_id AND m.subscribed_regex IS NOT NULL AND streamhouse.member_topics(m) <> m.resolved_topics;
     hash := streamhouse.group_topics_hash(group_id);
-    UPDATE streamhouse.consumer_group AS g SET topics_hash = hash, group_epoch = g.group_epoch + 1
+    UPDATE streamhouse.consumer_group AS g SET topics_hash = hash, group_epoch = greatest(g.group_epoch, g.target_epoch + 1)
     WHERE g.group_id = group_id AND g.topics_hash <> hash;
     SELECT * INTO current FROM streamhouse.consumer_group AS g WHERE g.group_id = group_id;
     IF current.group_epoch > current.target_epoch THEN
