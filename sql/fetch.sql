@@ -3,6 +3,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS streamhouse;
 RESET client_min_messages;
 SET timezone = 'UTC';
+SET datestyle = 'ISO';
 \set SHOW_CONTEXT never
 
 CREATE FUNCTION pg_temp.crc32c(bytes bytea) RETURNS int8 LANGUAGE plpgsql IMMUTABLE AS $$

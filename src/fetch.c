@@ -43,7 +43,7 @@ static Writer scratch;
 
 void fetch_open(Fetch *fetch, FetchLimits limits, FetchPut *put, void *argument)
 {
-    *fetch = (Fetch){ .left = limits, .put = put, .argument = argument };
+    *fetch = (Fetch){ .left = limits, .from_timestamp = PG_INT64_MIN, .put = put, .argument = argument };
     fetch->is_full = limits.records <= 0;
     fetch->batches =
         AllocSetContextCreate(CurrentMemoryContext, "StreamHouse batches", ALLOCSET_DEFAULT_SIZES);
@@ -219,7 +219,7 @@ static bool segment_give(Fetch *fetch, SegmentBytes *bytes, int64 *from, int64 t
                 segment_corrupt(bytes, error.message);
             }
             header.base_offset = base_offset;
-            if (!batch_is_control(&header)) {
+            if (!batch_is_control(&header) && header.max_timestamp >= fetch->from_timestamp) {
                 batch_give(fetch, bytes, slice_of(start, size), &header, from, to);
             }
             if (!fetch->is_full) {
@@ -268,7 +268,11 @@ static void segments_give(Fetch *fetch, int32 topic_id, int32 partition, int64 *
     bool is_retry = false;
     bool found = finder_seek(&fetch->finder, *from, &segment);
     while (found && !fetch->is_full && *from < to) {
-        if (segment_fetch(fetch, &segment, from, to)) {
+        bool is_early = segment.max_timestamp < fetch->from_timestamp;
+        if (is_early) {
+            *from = Min(segment.end_offset, to);
+        }
+        if (is_early || segment_fetch(fetch, &segment, from, to)) {
             is_retry = false;
             found = finder_next(&fetch->finder, &segment);
             continue;
@@ -278,8 +282,9 @@ static void segments_give(Fetch *fetch, int32 topic_id, int32 partition, int64 *
         }
         is_retry = true;
         fetch_renew(fetch);
+        /* What was deleted meanwhile must not be passed over in silence. */
         found = finder_turn(&fetch->finder, Int32GetDatum(topic_id), Int32GetDatum(partition)) &&
-                finder_seek(&fetch->finder, *from, &segment);
+                *from >= fetch->finder.log_start_offset && finder_seek(&fetch->finder, *from, &segment);
     }
 }
 
@@ -290,15 +295,14 @@ FetchedPartition fetch_partition(Fetch *fetch, int32 topic_id, int32 partition, 
     if (!fetched.exists) {
         return fetched;
     }
-    fetched.log_start_offset = fetch->finder.log_start_offset;
     fetched.high_watermark = fetch->finder.high_watermark;
-    if (from >= fetched.log_start_offset && from < fetched.high_watermark) {
-        segments_give(fetch, topic_id, partition, &fetched.next_offset, Min(to, fetched.high_watermark));
+    int64 end = Min(to, fetched.high_watermark);
+    if (from >= fetch->finder.log_start_offset && from < end) {
+        segments_give(fetch, topic_id, partition, &fetched.next_offset, end);
     }
-    if (!fetch->is_full && fetched.next_offset < Min(to, fetched.high_watermark) &&
-        from >= fetched.log_start_offset) {
-        /* Offsets after the last batch that nothing has: the floor was raised. */
-        fetched.next_offset = Min(to, fetched.high_watermark);
+    fetched.log_start_offset = fetch->finder.log_start_offset;
+    if (!fetch->is_full && fetched.next_offset >= fetched.log_start_offset && fetched.next_offset < end) {
+        fetched.next_offset = end; /* the floor was raised: nothing has the offsets after the last batch */
     }
     return fetched;
 }

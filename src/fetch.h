@@ -19,8 +19,10 @@ typedef bool FetchPut(void *argument, const Record *record);
 
 typedef struct Fetch {
     FetchLimits left;
-    bool has_given; /* at least one record */
-    bool is_full;   /* a limit was reached, or put had enough */
+    bool has_given;       /* at least one record */
+    bool is_full;         /* a limit was reached, or put had enough */
+    int64 from_timestamp; /* segments and batches without a record of this time or later are passed over;
+                             PG_INT64_MIN: none */
     FetchPut *put;
     void *argument;
     Finder finder;

@@ -97,7 +97,9 @@ static FetchedPartition fetch_look(FetchAsked *asked, FetchRows *rows)
     FetchedPartition fetched =
         fetch_partition(&fetch, asked->topic.topic_id, asked->partition, asked->from, PG_INT64_MAX);
     fetch_close(&fetch);
-    fetched_check(asked, &fetched);
+    if (rows->count == 0) {
+        fetched_check(asked, &fetched);
+    }
     asked->from = fetched.next_offset;
     return fetched;
 }
@@ -123,7 +125,7 @@ Datum sh_fetch(PG_FUNCTION_ARGS)
 {
     FetchRows rows;
     FetchAsked asked = fetch_arguments(fcinfo);
-    fetch_rows_open(&rows, fcinfo);
+    fetch_rows_open(&rows, fcinfo, ROWS_BYTES);
     fetch_rows_turn(&rows, asked.topic.name, asked.partition);
     (void)fetch_look(&asked, &rows);
     if (rows.count == 0 && asked.wait_ms > 0) {
@@ -142,7 +144,7 @@ Datum streamhouse_fetch_many(PG_FUNCTION_ARGS)
     FetchLimits limits = { PG_GETARG_INT32(3), PG_GETARG_INT32(4) };
     request_arrays_check(topic_ids, partitions);
     request_arrays_check(topic_ids, offsets);
-    fetch_rows_open(&rows, fcinfo);
+    fetch_rows_open(&rows, fcinfo, ROWS_BYTES);
     fetch_open(&fetch, limits, fetch_rows_put, &rows);
     for (int i = 0; i < topic_ids.count && !fetch.is_full; i++) {
         int32 topic_id = ((const int32 *)topic_ids.data)[i];

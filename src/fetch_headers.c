@@ -8,8 +8,7 @@
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 
-/* Text that a jsonb string may be: UTF-8 without a zero byte, and in a database that is not UTF-8, ASCII. */
-static bool is_text(Slice bytes)
+bool is_text(Slice bytes)
 {
     if (memchr(bytes.data, 0, bytes.size)) {
         return false;

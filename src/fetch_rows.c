@@ -10,16 +10,17 @@ enum { ROW_BYTES_FIRST = 1024 };
 
 #define MS_TO_2000 ((int64)(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * 1000)
 
-void fetch_rows_open(FetchRows *rows, FunctionCallInfo fcinfo)
+void fetch_rows_open(FetchRows *rows, FunctionCallInfo fcinfo, RowsKind kind)
 {
-    *rows = (FetchRows){ .rows = result_rows_open(fcinfo), .context = CurrentMemoryContext };
-    rows->headers =
-        AllocSetContextCreate(CurrentMemoryContext, "StreamHouse headers", ALLOCSET_DEFAULT_SIZES);
+    *rows = (FetchRows){ .rows = result_rows_open(fcinfo), .kind = kind, .context = CurrentMemoryContext };
+    rows->record = AllocSetContextCreate(CurrentMemoryContext, "StreamHouse record", ALLOCSET_DEFAULT_SIZES);
 }
 
 void fetch_rows_turn(FetchRows *rows, const char *topic, int32 partition)
 {
     MemoryContext before = MemoryContextSwitchTo(rows->context);
+    rows->topic = pstrdup(topic);
+    rows->partition = partition;
     rows->values[RECORD_TOPIC] = CStringGetTextDatum(topic);
     rows->values[RECORD_PARTITION] = Int32GetDatum(partition);
     MemoryContextSwitchTo(before);
@@ -72,17 +73,22 @@ bool fetch_rows_put(void *argument, const Record *record)
     rows->values[RECORD_OFFSET] = Int64GetDatum(record->offset);
     rows->nulls[RECORD_TIMESTAMP] = record->timestamp == -1;
     rows->values[RECORD_TIMESTAMP] = TimestampTzGetDatum(timestamp_of_ms(record->timestamp));
-    row_bytes_set(rows, RECORD_KEY, &rows->key, record->key);
-    row_bytes_set(rows, RECORD_VALUE, &rows->value, record->value);
+    bool is_plain = rows->kind == ROWS_BYTES && record->header_count == 0;
+    MemoryContext before = MemoryContextSwitchTo(rows->record);
+    if (rows->kind == ROWS_BYTES) {
+        row_bytes_set(rows, RECORD_KEY, &rows->key, record->key);
+        row_bytes_set(rows, RECORD_VALUE, &rows->value, record->value);
+    } else {
+        row_texts_set(rows, record);
+    }
     rows->nulls[RECORD_HEADERS] = record->header_count == 0;
     if (record->header_count > 0) {
-        MemoryContext before = MemoryContextSwitchTo(rows->headers);
         rows->values[RECORD_HEADERS] = JsonbPGetDatum(headers_jsonb(record));
-        MemoryContextSwitchTo(before);
     }
+    MemoryContextSwitchTo(before);
     result_rows_put(&rows->rows, rows->values, rows->nulls);
-    if (record->header_count > 0) {
-        MemoryContextReset(rows->headers);
+    if (!is_plain) {
+        MemoryContextReset(rows->record);
     }
     rows->count++;
     return true;

@@ -7,7 +7,7 @@
 #include "compat.h"
 #include "store_read.h"
 
-#include <sys/stat.h>
+#include <fcntl.h>
 
 #include "common/store/folder.h"
 #include "common/store/store_url.h"
@@ -74,13 +74,15 @@ static void store_shut(void)
     store_cache_trim(0);
 }
 
-static Status folder_open_existing(void)
+/* Not folder_open(): that makes the folder and writes to it, which is not a reader's part. */
+static Status folder_open_to_read(void)
 {
-    struct stat found;
-    if (stat(store.url.path, &found) != 0) {
-        return status_error(STATUS_INVALID, "folder %s cannot be read by this server", store.url.path);
+    store.folder.root = open(store.url.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (store.folder.root < 0) {
+        return status_error(STATUS_INVALID, "folder %s cannot be read by this server: %s", store.url.path,
+                            strerror(errno));
     }
-    return folder_open(store.url.path, &store.folder);
+    return status_ok();
 }
 
 static void store_open_setting(void)
@@ -92,7 +94,7 @@ static void store_open_setting(void)
     store.setting = MemoryContextStrdup(TopMemoryContext, setting_store);
     Status status = store_url_parse(setting_store, &store.url);
     if (status_is_ok(&status) && store.url.is_folder) {
-        status = folder_open_existing();
+        status = folder_open_to_read();
     }
     if (!status_is_ok(&status)) {
         store_fail("the store cannot be opened", &status);
