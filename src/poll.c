@@ -140,7 +140,7 @@ static void poll_open(Poll *poll, FunctionCallInfo fcinfo)
     PreventCommandDuringRecovery("sh_poll()");
     poll->session =
         poll_session(poll, argument_text(fcinfo, POLL_GROUP), argument_texts(fcinfo, POLL_TOPICS));
-    fetch_rows_open(&poll->rows, fcinfo);
+    fetch_rows_open(&poll->rows, fcinfo, ROWS_BYTES);
 }
 
 static _Noreturn void no_position(const GroupSession *session, const GroupPartition *partition,

@@ -11,7 +11,9 @@ DECLARE
     routine regprocedure;
     readers_routines CONSTANT text[] := '{sh_agents,sh_catalog,sh_cluster_id,sh_describe_configs,sh_describe_topic,server_started_at}';
     admins_routines CONSTANT text[] := '{sh_check_topic,sh_create_topic,sh_alter_topic,sh_add_partitions,sh_delete_topic}';
-    peoples_routines CONSTANT text[] := '{sh_fetch,sh_fetch_stats,sh_read,sh_read_text,sh_read_json,sh_create_view}';
+    peoples_routines CONSTANT text[] := '{sh_fetch,sh_fetch_stats,sh_read,sh_read_text,sh_read_json,sh_create_view,sh_produce,sh_produce_batch,sh_enqueue,
+                                         sh_poll,sh_join,sh_leave,sh_commit,sh_seek,sh_reset_offsets,sh_groups,sh_describe_group,sh_group_lag,
+                                         sh_delete_group}';
     name text;
 BEGIN
     FOREACH role IN ARRAY '{streamhouse_reader,streamhouse_admin,streamhouse_agent}'::text[] LOOP

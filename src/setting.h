@@ -32,5 +32,7 @@ extern int setting_s3_addressing;        /* streamhouse.s3_addressing, a StoreAd
 extern int setting_fetch_cache_bytes;    /* streamhouse.fetch_cache_bytes */
 extern int setting_fetch_timeout_ms;     /* streamhouse.fetch_timeout */
 extern int setting_progress_interval_ms; /* streamhouse.progress_interval */
+extern int setting_outbox_memory_kb;       /* streamhouse.outbox_memory */
+extern int setting_append_lock_timeout_ms; /* streamhouse.append_lock_timeout */
 
 #endif

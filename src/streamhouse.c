@@ -42,6 +42,8 @@ char *setting_s3_region;
 char *setting_s3_profile;
 char *setting_s3_ca_file;
 int setting_s3_addressing;
+int setting_outbox_memory_kb;
+int setting_append_lock_timeout_ms;
 
 typedef struct Setting {
     const char *name;
@@ -91,6 +93,13 @@ static const Setting settings[] = {
       GUC_UNIT_MS, "How long one read from the store may take, attempts that fail included." },
     { "streamhouse.progress_interval", &setting_progress_interval_ms, 2000, 0, DAY_S * 1000, PGC_USERSET,
       GUC_UNIT_MS, "How often a long sh_read() says how far it is; 0: never." },
+    { "streamhouse.outbox_memory", &setting_outbox_memory_kb, 64 * 1024, 64, MAX_KILOBYTES, PGC_USERSET,
+      GUC_UNIT_KB,
+      "How much memory the records that a transaction produces may take before they go to a temporary "
+      "file." },
+    { "streamhouse.append_lock_timeout", &setting_append_lock_timeout_ms, 10000, 0, INT_MAX, PGC_USERSET,
+      GUC_UNIT_MS,
+      "How long producing in SQL waits for a partition that another transaction appends to; 0 is for ever." },
 };
 
 /* Settings that are text; empty means not set. */

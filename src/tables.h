@@ -14,6 +14,8 @@ enum {
     Natts_topic = Anum_topic_deleted_at
 };
 
+enum { Anum_config_definition_name = 1, Anum_config_definition_type, Anum_config_definition_default_value };
+
 enum {
     Anum_partition_topic_id = 1,
     Anum_partition_partition,
