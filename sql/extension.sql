@@ -36,7 +36,7 @@ SELECT oid::regclass FROM relation AS r WHERE relkind = 'r' AND NOT EXISTS (SELE
 SELECT oid::regprocedure FROM routine
 WHERE prosecdef AND NOT coalesce(proconfig && '{"search_path=pg_catalog, pg_temp"}'::text[], false);
 
--- nobody but the roles may call a function: PUBLIC has a right to those alone that ask for rights on the topic
+-- nobody but the roles may call a function: PUBLIC has a right to those alone that ask for rights on the topic, or the group
 SELECT DISTINCT proname FROM routine WHERE proacl IS NULL OR EXISTS (SELECT FROM aclexplode(proacl) WHERE grantee = 0) ORDER BY 1;
 
 -- nobody but the owner may read or write a table; readers may see five views and tables

@@ -140,7 +140,9 @@ DECLARE
     subscribed_members int[];
     owners int[];
 BEGIN
-    SELECT array_agg(m.member_id ORDER BY coalesce(m.instance_id, m.member_id) COLLATE "C", m.member_id) INTO ranked
+    -- As Kafka ranks its members; sessions have no names, so those that came first are first.
+    SELECT array_agg(m.member_id ORDER BY coalesce(m.instance_id, CASE WHEN m.backend_pid IS NULL THEN m.member_id END) COLLATE "C" NULLS LAST,
+                                          m.joined_at, m.member_id) INTO ranked
     FROM streamhouse.group_member AS m WHERE m.group_id = group_id;
     SELECT array_agg(s.topic_id ORDER BY s.topic_id, s.rank), array_agg(s.rank ORDER BY s.topic_id, s.rank)
     INTO subscribed_topics, subscribed_members

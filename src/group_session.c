@@ -215,9 +215,22 @@ GroupSession *group_session_join(const char *name, const GroupJoin *join)
     session->reset = reset;
     session->is_member = true;
     session->joined_in = GetCurrentSubTransactionId();
+    session->role = access_caller();
     session->is_known = false;
     session->checked_at = session->seen_at = GetCurrentTimestamp();
     return session;
+}
+
+void group_session_authorize(GroupSession *session)
+{
+    Parameters parameters = { 0 };
+    bool is_null;
+    if (session->role == access_caller()) {
+        return;
+    }
+    parameter_add(&parameters, INT4OID, Int32GetDatum(session->group_id), false);
+    (void)query_value("SELECT streamhouse.session_authorize($1)", &parameters, &is_null);
+    session->role = access_caller();
 }
 
 bool group_session_differs(const GroupSession *session, ArrayType *topics)

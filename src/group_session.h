@@ -39,6 +39,7 @@ typedef struct GroupSession {
     char member_id[MEMBER_ID_SIZE];
     bool is_member;             /* as far as the session knows */
     SubTransactionId joined_in; /* in this transaction */
+    Oid role;                   /* the last one that was found to have the right to use the group */
     GroupJoin join;             /* the last one, in memory of the session's */
     OffsetReset reset;
     TimestampTz checked_at; /* the group was looked after */
@@ -60,6 +61,10 @@ extern GroupSession *group_session_find(const char *name);
 /* Joins the group, or changes the subscription; only where the running call owns its transaction. Writes
  * rows. */
 extern GroupSession *group_session_join(const char *name, const GroupJoin *join);
+
+/* ERROR 42501 when the caller may not use the group: the session may have changed its role since it joined.
+ */
+extern void group_session_authorize(GroupSession *session);
 
 /* Whether a subscription would be another one. */
 extern bool group_session_differs(const GroupSession *session, ArrayType *topics);

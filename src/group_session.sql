@@ -94,6 +94,16 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION streamhouse.session_check IS 'Does for one group what sh_group_tick() does for all, unless somebody is at it.';
 
+CREATE FUNCTION streamhouse.session_authorize(group_id int) RETURNS bool
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+    PERFORM streamhouse.group_require(g) FROM streamhouse.consumer_group AS g WHERE g.group_id = group_id;
+    RETURN FOUND;
+END $$;
+COMMENT ON FUNCTION streamhouse.session_authorize IS 'Raises 42501 unless the caller may use the group of which the session is a member.';
+
 CREATE FUNCTION streamhouse.session_seen(group_id int, member_id text) RETURNS bool
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$

@@ -111,6 +111,7 @@ static GroupSession *poll_session(Poll *poll, const char *name, ArrayType *topic
     if (!is_member) {
         group_session_require_block(name);
     }
+    group_session_authorize(session);
     if (differs) {
         ereport(ERROR, errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
                 errmsg("the subscription of group \"%s\" cannot be changed in a transaction block", name),
@@ -376,6 +377,7 @@ Datum streamhouse_leave(PG_FUNCTION_ARGS)
     if (!session || !session->is_member) {
         PG_RETURN_NULL();
     }
+    group_session_authorize(session);
     group_session_forget(session);
     PG_RETURN_TEXT_P(cstring_to_text(session->member_id));
 }
@@ -388,6 +390,7 @@ static GroupSession *session_require(FunctionCallInfo fcinfo)
         group_session_require_block(name ? name : "");
     }
     PreventCommandIfReadOnly("sh_commit()");
+    group_session_authorize(session);
     return session;
 }
 
