@@ -8,6 +8,7 @@
 #include "utils/builtins.h"
 
 #include "setting.h"
+#include "group_session.h"
 #include "watch.h"
 
 PG_MODULE_MAGIC;
@@ -162,6 +163,7 @@ void _PG_init(void)
 {
     settings_define();
     watch_init();
+    group_session_init();
 }
 
 PG_FUNCTION_INFO_V1(streamhouse_setting);

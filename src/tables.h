@@ -115,4 +115,31 @@ enum {
     Natts_commit_answer = Anum_commit_answer_answered_at
 };
 
+enum {
+    Anum_consumer_group_group_id = 1,
+    Anum_consumer_group_name,
+    Anum_consumer_group_protocol_type,
+    Anum_consumer_group_group_epoch,
+    Anum_consumer_group_target_epoch,
+    Anum_consumer_group_assignor,
+    Anum_consumer_group_topics_hash,
+    Anum_consumer_group_version,
+    Anum_consumer_group_role,
+    Anum_consumer_group_created_at,
+    Natts_consumer_group = Anum_consumer_group_created_at
+};
+
+enum {
+    Anum_group_offset_group_id = 1,
+    Anum_group_offset_topic_id,
+    Anum_group_offset_partition,
+    Anum_group_offset_commit_id,
+    Anum_group_offset_committed_offset,
+    Anum_group_offset_leader_epoch,
+    Anum_group_offset_metadata,
+    Anum_group_offset_member_id,
+    Anum_group_offset_committed_at,
+    Natts_group_offset = Anum_group_offset_committed_at
+};
+
 #endif
