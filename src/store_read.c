@@ -11,6 +11,7 @@
 
 #include "common/store/folder.h"
 #include "common/store/store_url.h"
+#include "key_scan.h"
 #include "setting.h"
 #include "store_cache.h"
 #include "store_s3.h"
@@ -181,9 +182,22 @@ static bool blocks_load(int64 object_id, const char *key, int64 number, int64 wa
     return true;
 }
 
+/* What is remembered goes by ids of objects, and those begin anew when the extension is created anew. */
+static void forget_other_extension(void)
+{
+    static Oid objects = InvalidOid;
+    Oid now = streamhouse_relation("object");
+    if (now != objects) {
+        store_cache_trim(0);
+        ahead = (ReadAhead){ 0 };
+        objects = now;
+    }
+}
+
 bool store_read(int64 object_id, const char *key, uint64 start, size_t length, uint8 *out)
 {
     size_t copied = 0;
+    forget_other_extension();
     while (copied < length) {
         int64 number = (start + copied) / STORE_READ_BLOCK_BYTES;
         size_t within = (start + copied) % STORE_READ_BLOCK_BYTES;
