@@ -7,6 +7,9 @@
 #include "storage/ipc.h"
 #include "utils/guc.h"
 
+/* The server's macro of that name, which its backends do not need, would break our enum in common/status.h. */
+#undef STATUS_OK
+
 #if PG_VERSION_NUM < 140000 || PG_VERSION_NUM >= 190000
 #error "StreamHouse needs PostgreSQL 14 to 18"
 #endif

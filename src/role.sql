@@ -10,6 +10,7 @@ DECLARE
     routine regprocedure;
     readers_routines CONSTANT text[] := '{sh_agents,sh_catalog,sh_cluster_id,sh_describe_configs,sh_describe_topic,server_started_at}';
     admins_routines CONSTANT text[] := '{sh_check_topic,sh_create_topic,sh_alter_topic,sh_add_partitions,sh_delete_topic}';
+    everybodys_routines CONSTANT text[] := '{sh_produce,sh_produce_batch,sh_enqueue}'; -- rights on the topic decide
     name text;
 BEGIN
     FOREACH role IN ARRAY '{streamhouse_reader,streamhouse_admin,streamhouse_agent}'::text[] LOOP
@@ -28,7 +29,9 @@ BEGIN
         WHERE e.extname = 'streamhouse' AND d.deptype = 'e'
     LOOP
         EXECUTE format('REVOKE ALL ON ROUTINE %s FROM PUBLIC', routine);
-        IF name LIKE 'sh\_%' OR name IN ('watch_poll', 'server_started_at') THEN
+        IF name = ANY (everybodys_routines) THEN
+            EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO PUBLIC', routine);
+        ELSIF name LIKE 'sh\_%' OR name IN ('watch_poll', 'server_started_at') THEN
             EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I', routine,
                            CASE WHEN name = ANY (readers_routines) THEN 'streamhouse_reader'
                                 WHEN name = ANY (admins_routines) THEN 'streamhouse_admin'

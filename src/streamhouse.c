@@ -31,6 +31,8 @@ int setting_inline_slot_age_s;
 int setting_inline_grace_s;
 int setting_inline_move_bytes_mb;
 int setting_inline_move_age_s;
+int setting_outbox_memory_kb;
+int setting_append_lock_timeout_ms;
 
 typedef struct Setting {
     const char *name;
@@ -62,18 +64,25 @@ static const Setting settings[] = {
       "How many partitions one heartbeat takes from a live agent, at most, to even out the load." },
     { "streamhouse.watch_ring_size", &setting_watch_ring_size, 65536, 64, 16777216, PGC_POSTMASTER, 0,
       "How many appends to partitions sh_watch() can look back on; 16 bytes of shared memory each." },
-    { "streamhouse.inline_bytes_max", &setting_inline_bytes_max_mb, 10 * 1024, 1, INT_MAX, PGC_SUSET, GUC_UNIT_MB,
-      "How large the inline ring may grow; beyond that nothing is written to it." },
+    { "streamhouse.inline_bytes_max", &setting_inline_bytes_max_mb, 10 * 1024, 1, INT_MAX, PGC_SUSET,
+      GUC_UNIT_MB, "How large the inline ring may grow; beyond that nothing is written to it." },
     { "streamhouse.inline_slot_bytes", &setting_inline_slot_bytes_mb, 128, 1, INT_MAX, PGC_SUSET, GUC_UNIT_MB,
       "From which size on the next slot of the inline ring is filled." },
-    { "streamhouse.inline_slot_age", &setting_inline_slot_age_s, 10 * MINUTE_S, 1, DAY_S, PGC_SUSET, GUC_UNIT_S,
-      "After which time the next slot of the inline ring is filled." },
+    { "streamhouse.inline_slot_age", &setting_inline_slot_age_s, 10 * MINUTE_S, 1, DAY_S, PGC_SUSET,
+      GUC_UNIT_S, "After which time the next slot of the inline ring is filled." },
     { "streamhouse.inline_grace", &setting_inline_grace_s, 30, 0, DAY_S, PGC_SUSET, GUC_UNIT_S,
       "How long the bytes of a slot stay when all of them have moved, for readers that are on their way." },
     { "streamhouse.inline_move_bytes", &setting_inline_move_bytes_mb, 32, 1, 1024, PGC_SUSET, GUC_UNIT_MB,
       "How many inline bytes make an object that is worth writing." },
-    { "streamhouse.inline_move_age", &setting_inline_move_age_s, 3 * MINUTE_S, 0, DAY_S, PGC_SUSET, GUC_UNIT_S,
-      "After which time inline bytes move to an object, however few they are." },
+    { "streamhouse.inline_move_age", &setting_inline_move_age_s, 3 * MINUTE_S, 0, DAY_S, PGC_SUSET,
+      GUC_UNIT_S, "After which time inline bytes move to an object, however few they are." },
+    { "streamhouse.outbox_memory", &setting_outbox_memory_kb, 64 * 1024, 64, MAX_KILOBYTES, PGC_USERSET,
+      GUC_UNIT_KB,
+      "How much memory the records that a transaction produces may take before they go to a temporary "
+      "file." },
+    { "streamhouse.append_lock_timeout", &setting_append_lock_timeout_ms, 10000, 0, INT_MAX, PGC_USERSET,
+      GUC_UNIT_MS,
+      "How long producing in SQL waits for a partition that another transaction appends to; 0 is for ever." },
 };
 
 /* A setting of the postmaster can be defined only while it starts; without preload nobody reads it. */

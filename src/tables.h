@@ -4,6 +4,17 @@
 #define STREAMHOUSE_TABLES_H
 
 enum {
+    Anum_topic_topic_id = 1,
+    Anum_topic_topic_uuid,
+    Anum_topic_name,
+    Anum_topic_partitions,
+    Anum_topic_config,
+    Natts_topic = Anum_topic_config + 2
+};
+
+enum { Anum_config_definition_name = 1, Anum_config_definition_type, Anum_config_definition_default_value };
+
+enum {
     Anum_partition_topic_id = 1,
     Anum_partition_partition,
     Anum_partition_floor_offset,
