@@ -19,4 +19,6 @@ extern int setting_inline_grace_s;       /* streamhouse.inline_grace */
 extern int setting_inline_move_bytes_mb; /* streamhouse.inline_move_bytes */
 extern int setting_inline_move_age_s;    /* streamhouse.inline_move_age */
 
+extern int setting_slow_commit_min_ms; /* streamhouse.slow_commit_min_ms */
+
 #endif

@@ -7,6 +7,7 @@
 #include "fmgr.h"
 #include "utils/builtins.h"
 
+#include "commit_timing.h"
 #include "setting.h"
 #include "watch.h"
 
@@ -31,6 +32,7 @@ int setting_inline_slot_age_s;
 int setting_inline_grace_s;
 int setting_inline_move_bytes_mb;
 int setting_inline_move_age_s;
+int setting_slow_commit_min_ms;
 
 typedef struct Setting {
     const char *name;
@@ -62,18 +64,20 @@ static const Setting settings[] = {
       "How many partitions one heartbeat takes from a live agent, at most, to even out the load." },
     { "streamhouse.watch_ring_size", &setting_watch_ring_size, 65536, 64, 16777216, PGC_POSTMASTER, 0,
       "How many appends to partitions sh_watch() can look back on; 16 bytes of shared memory each." },
-    { "streamhouse.inline_bytes_max", &setting_inline_bytes_max_mb, 10 * 1024, 1, INT_MAX, PGC_SUSET, GUC_UNIT_MB,
-      "How large the inline ring may grow; beyond that nothing is written to it." },
+    { "streamhouse.inline_bytes_max", &setting_inline_bytes_max_mb, 10 * 1024, 1, INT_MAX, PGC_SUSET,
+      GUC_UNIT_MB, "How large the inline ring may grow; beyond that nothing is written to it." },
     { "streamhouse.inline_slot_bytes", &setting_inline_slot_bytes_mb, 128, 1, INT_MAX, PGC_SUSET, GUC_UNIT_MB,
       "From which size on the next slot of the inline ring is filled." },
-    { "streamhouse.inline_slot_age", &setting_inline_slot_age_s, 10 * MINUTE_S, 1, DAY_S, PGC_SUSET, GUC_UNIT_S,
-      "After which time the next slot of the inline ring is filled." },
+    { "streamhouse.inline_slot_age", &setting_inline_slot_age_s, 10 * MINUTE_S, 1, DAY_S, PGC_SUSET,
+      GUC_UNIT_S, "After which time the next slot of the inline ring is filled." },
     { "streamhouse.inline_grace", &setting_inline_grace_s, 30, 0, DAY_S, PGC_SUSET, GUC_UNIT_S,
       "How long the bytes of a slot stay when all of them have moved, for readers that are on their way." },
     { "streamhouse.inline_move_bytes", &setting_inline_move_bytes_mb, 32, 1, 1024, PGC_SUSET, GUC_UNIT_MB,
       "How many inline bytes make an object that is worth writing." },
-    { "streamhouse.inline_move_age", &setting_inline_move_age_s, 3 * MINUTE_S, 0, DAY_S, PGC_SUSET, GUC_UNIT_S,
-      "After which time inline bytes move to an object, however few they are." },
+    { "streamhouse.inline_move_age", &setting_inline_move_age_s, 3 * MINUTE_S, 0, DAY_S, PGC_SUSET,
+      GUC_UNIT_S, "After which time inline bytes move to an object, however few they are." },
+    { "streamhouse.slow_commit_min_ms", &setting_slow_commit_min_ms, 20, 0, INT_MAX, PGC_SUSET, GUC_UNIT_MS,
+      "From which duration on a commit that appends records can be among streamhouse.slow_commits." },
 };
 
 /* A setting of the postmaster can be defined only while it starts; without preload nobody reads it. */
@@ -100,6 +104,7 @@ void _PG_init(void)
 {
     settings_define();
     watch_init();
+    commit_timing_init();
 }
 
 PG_FUNCTION_INFO_V1(streamhouse_setting);
