@@ -54,6 +54,8 @@ def scratch_folder(name):
 class Postgres:
     """A private cluster behind scripts/postgres.sh, with the extension in database streamhouse and a role for agents."""
 
+    database = "streamhouse"
+
     def __init__(self, folder, preload=True, **settings):
         self.folder = folder
         self.port = free_port()
@@ -87,7 +89,7 @@ class Postgres:
         (self.folder / f"socket/.s.PGSQL.{self.port}.lock").unlink(missing_ok=True)
 
     def conninfo(self, user="agent"):
-        return f"host={self.folder / 'socket'} port={self.port} dbname=streamhouse user={user}"
+        return f"host={self.folder / 'socket'} port={self.port} dbname={self.database} user={user}"
 
     def run(self, sql, user="streamhouse", **values):
         """Runs SQL with psql; :'name' stands for a value. Returns its lines."""
