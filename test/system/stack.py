@@ -110,6 +110,23 @@ class Postgres:
         return next(iter(row.values()))
 
 
+class Standby(Postgres):
+    """A physical standby of a running cluster, in a folder of its own."""
+
+    def __init__(self, primary, folder):
+        self.folder = folder
+        self.port = free_port()
+        self.script("standby", str(primary.folder), f"port={self.port}")
+
+    def promote(self):
+        self.script("promote")
+
+    def catch_up(self, primary):
+        """Returns when it has replayed what the primary has written by now."""
+        position = primary.value("SELECT pg_current_wal_lsn()::text")
+        wait_until(lambda: self.value("SELECT pg_last_wal_replay_lsn() >= :'position'::pg_lsn", position=position), what="replication")
+
+
 class FolderStore:
     """Objects as files below a folder."""
 
