@@ -132,9 +132,34 @@ void record_builder_extend(RecordBuilder *builder, int32_t last_offset_delta)
     }
 }
 
+RecordBuilderMark record_builder_mark(const RecordBuilder *builder)
+{
+    return (RecordBuilderMark){ builder->records.used, builder->base_timestamp, builder->max_timestamp,
+                                builder->last_offset_delta, builder->record_count };
+}
+
+void record_builder_rewind(RecordBuilder *builder, const RecordBuilderMark *mark)
+{
+    builder->records.used = mark->size;
+    builder->records.failed = false;
+    builder->base_timestamp = mark->base_timestamp;
+    builder->max_timestamp = mark->max_timestamp;
+    builder->last_offset_delta = mark->last_offset_delta;
+    builder->record_count = mark->record_count;
+    builder->failed = false;
+}
+
 size_t record_builder_size(const RecordBuilder *builder)
 {
     return builder->records.used;
+}
+
+size_t record_builder_size_with(const RecordBuilder *builder, const RecordInput *record)
+{
+    int64_t base_timestamp = builder->record_count > 0 ? builder->base_timestamp : record->timestamp;
+    size_t size = record_size(record, (int64_t)((uint64_t)record->timestamp - (uint64_t)base_timestamp),
+                              builder->last_offset_delta + 1);
+    return builder->records.used + varlong_size((int64_t)size) + size;
 }
 
 /* Length and checksum are filled in when the records are there. */
@@ -156,14 +181,26 @@ static void header_write(const RecordBuilder *builder, CompressionCodec codec, W
     writer_i32(out, builder->record_count);
 }
 
+static Status body_write(const RecordBuilder *builder, CompressionCodec codec, Writer *out)
+{
+    size_t start = out->used;
+    header_write(builder, codec, out);
+    Status status = compression_compress(codec, builder->options.level,
+                                         slice_of(builder->records.bytes, builder->records.used), out);
+    if (codec != COMPRESSION_NONE && builder->options.plain_if_larger && status_is_ok(&status) &&
+        out->used - start >= BATCH_HEADER_SIZE + builder->records.used) {
+        out->used = start;
+        return body_write(builder, COMPRESSION_NONE, out);
+    }
+    return status;
+}
+
 static Status batch_write(const RecordBuilder *builder, Writer *out)
 {
     enum { LENGTH_AT = 8, CRC_AT = 17 };
     size_t start = out->used;
-    CompressionCodec codec = builder->record_count > 0 ? builder->options.codec : COMPRESSION_NONE;
-    header_write(builder, codec, out);
-    Status status = compression_compress(codec, builder->options.level,
-                                         slice_of(builder->records.bytes, builder->records.used), out);
+    Status status =
+        body_write(builder, builder->record_count > 0 ? builder->options.codec : COMPRESSION_NONE, out);
     if (!status_is_ok(&status) || writer_failed(out)) {
         return status_is_ok(&status) ? status_error(STATUS_INTERNAL, "no memory for a batch") : status;
     }

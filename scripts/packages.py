@@ -2,8 +2,9 @@
 """packages.py: sends this machine's package index through StreamHouse with an ordinary Kafka client, reads it back and
 compares every byte.
 
-One record per package, keyed by its name, into topic `packages`. Records that are there already are read and compared; only
-when they are not the index as it is now (a first run, or an `apt-get update` since) is the topic made anew and filled.
+One record per package, keyed by its name, its fields as a JSON object, into topic `packages`. Records that are there already
+are read and compared; only when they are not the index as it is now (a first run, or an `apt-get update` since) is the topic
+made anew and filled.
 """
 import argparse
 import hashlib
@@ -48,15 +49,17 @@ class Progress:
         self.show(done, end=" " + paint(32, "done"))
 
 
+FIELD = re.compile(r"^([A-Za-z][A-Za-z0-9-]*): ?(.*(?:\n[ \t].*)*)", re.MULTILINE)
+
+
 def read_index():
-    """The package index as [(name, paragraph)], in apt's order."""
-    text = subprocess.run(["apt-cache", "dumpavail"], stdout=subprocess.PIPE, check=True).stdout
-    name = re.compile(rb"^Package: *(\S+)", re.MULTILINE)
+    """The package index as [(name, JSON object of its fields)], in apt's order."""
+    text = subprocess.run(["apt-cache", "dumpavail"], stdout=subprocess.PIPE, check=True).stdout.decode(errors="replace")
     records = []
-    for paragraph in text.split(b"\n\n"):
-        found = name.search(paragraph)
-        if found:
-            records.append((found.group(1), paragraph))
+    for paragraph in text.split("\n\n"):
+        fields = dict(FIELD.findall(paragraph))
+        if "Package" in fields:
+            records.append((fields["Package"].encode(), json.dumps(fields, ensure_ascii=False).encode()))
     return records
 
 

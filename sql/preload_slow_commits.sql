@@ -51,6 +51,18 @@ COMMIT;
 SELECT kind, bytes FROM streamhouse.slow_commits LIMIT 1;
 SELECT value ~ '^[0-9]{3,}\..*object, 1 batches' AS slowest FROM sh_overview() WHERE what = 'slowest commit';
 
+-- what SQL produces counts from its first lock, for whoever called
+CREATE ROLE regress_slow IN ROLE streamhouse_producer;
+SET ROLE regress_slow;
+BEGIN;
+SELECT "offset" IS NOT NULL AS produced FROM sh_produce('timed', 'one', partition => 1);
+SELECT FROM sh_enqueue('timed', 'two', partition => 2);
+SELECT FROM pg_sleep(0.7);
+COMMIT;
+RESET ROLE;
+SELECT kind, partitions, batches, bytes > 100 AS bytes, role FROM streamhouse.slow_commits LIMIT 1;
+DROP ROLE regress_slow;
+
 -- an extension that is made again has none of the old one's
 DROP PROCEDURE public.append;
 DROP EXTENSION streamhouse;

@@ -4,6 +4,19 @@
 #define STREAMHOUSE_TABLES_H
 
 enum {
+    Anum_topic_topic_id = 1,
+    Anum_topic_topic_uuid,
+    Anum_topic_name,
+    Anum_topic_partitions,
+    Anum_topic_config,
+    Anum_topic_created_at,
+    Anum_topic_deleted_at,
+    Natts_topic = Anum_topic_deleted_at
+};
+
+enum { Anum_config_definition_name = 1, Anum_config_definition_type, Anum_config_definition_default_value };
+
+enum {
     Anum_partition_topic_id = 1,
     Anum_partition_partition,
     Anum_partition_floor_offset,

@@ -136,6 +136,9 @@ class FolderStore:
         self.folder = scratch_folder("store")
         self.url = f"file://{self.folder}/objects"
         (self.folder / "objects").mkdir()
+        if os.geteuid() == 0:  # what agents write there is PostgreSQL's to read, which does not run as root
+            shutil.chown(self.folder / "objects", group="postgres")
+            (self.folder / "objects").chmod(0o2750)
         self.environment = {}
         self.flags = []
 
