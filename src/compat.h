@@ -7,7 +7,8 @@
 #include "storage/ipc.h"
 #include "utils/guc.h"
 
-/* The server's macro of that name, which its backends do not need, would break our enum in common/status.h. */
+/* The server's macro of that name, which its backends do not need, would break our enum in common/status.h.
+ */
 #undef STATUS_OK
 
 #if PG_VERSION_NUM < 140000 || PG_VERSION_NUM >= 190000
@@ -62,5 +63,9 @@
 #define compat_insert_index_tuples(result, slot, estate)                                                     \
     ExecInsertIndexTuples((result), (slot), (estate), false, false, NULL, NIL)
 #endif
+
+/* As libpq/libpq.h declares it, which cannot be included without GSSAPI's headers where PostgreSQL was built
+ * with it. */
+extern bool pq_check_connection(void);
 
 #endif
