@@ -45,17 +45,17 @@ WHERE p.prosrc = 'streamhouse_as_owner'
 
 -- every function's callers are named, PUBLIC (shown as -) among them, below
 SELECT oid::regprocedure FROM routine WHERE proacl IS NULL;
--- in schema streamhouse, two functions may be called by others than the owner
+-- in schema streamhouse, what views and sh_watch() call may be called by others than the owner
 SELECT p.oid::regprocedure, x.grantee::regrole FROM routine AS p, aclexplode(p.proacl) AS x
-WHERE p.pronamespace = 'streamhouse'::regnamespace AND x.grantee <> p.proowner ORDER BY 1;
+WHERE p.pronamespace = 'streamhouse'::regnamespace AND x.grantee <> p.proowner ORDER BY p.oid::regprocedure::text COLLATE "C";
 
 -- nobody but the owner may read or write a table; readers may see views and a table
 SELECT r.oid::regclass, x.grantee::regrole, x.privilege_type
 FROM relation AS r, aclexplode(r.relacl) AS x WHERE x.grantee <> r.relowner ORDER BY r.oid::regclass::text COLLATE "C", 2, 3;
 
--- pg_dump carries the rows of every table but the definitions, which the extension brings
+-- pg_dump carries the rows of every table but the definitions, which the extension brings, and what is measured
 SELECT oid::regclass FROM relation
-WHERE relkind IN ('r', 'S') AND oid <> ALL ((SELECT extconfig FROM pg_extension WHERE extname = 'streamhouse')::oid[]);
+WHERE relkind IN ('r', 'S') AND oid <> ALL ((SELECT extconfig FROM pg_extension WHERE extname = 'streamhouse')::oid[]) ORDER BY oid::regclass::text COLLATE "C";
 
 -- what each role may call, by name
 SELECT DISTINCT x.grantee::regrole::text COLLATE "C" AS role, p.proname COLLATE "C" AS routine

@@ -13,6 +13,7 @@
 #include "access/xlog.h"
 #include "commit.h"
 #include "commit_call.h"
+#include "commit_timing.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "result_rows.h"
@@ -202,12 +203,23 @@ static void commit_answer_rows(const CommitCall *call, FunctionCallInfo fcinfo)
     }
 }
 
+static int64 commit_call_bytes(const CommitCall *call)
+{
+    int64 bytes = 0;
+    for (int i = 0; i < call->batch_count; i++) {
+        bytes += call->batches[i].row.byte_length;
+    }
+    return bytes;
+}
+
 static void commit_run(CommitCall *call, bytea *packed, FunctionCallInfo fcinfo)
 {
     MemoryContext work =
         AllocSetContextCreate(CurrentMemoryContext, "StreamHouse commit", ALLOCSET_DEFAULT_SIZES);
     MemoryContext before = MemoryContextSwitchTo(work);
     commit_call_parse(call, (const uint8 *)VARDATA_ANY(packed), VARSIZE_ANY_EXHDR(packed));
+    commit_timing_begin(call->is_inline ? COMMIT_KIND_INLINE : COMMIT_KIND_OBJECT, call->partition_count,
+                        call->batch_count, commit_call_bytes(call));
     bound_wait(call);
     require_durable_commit();
     bool is_intent = commit_lock(call);

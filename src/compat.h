@@ -7,7 +7,8 @@
 #include "storage/ipc.h"
 #include "utils/guc.h"
 
-/* The server's macro of that name, which its backends do not need, would break our enum in common/status.h. */
+/* The server's macro of that name, which its backends do not need, would break our enum in common/status.h.
+ */
 #undef STATUS_OK
 
 #if PG_VERSION_NUM < 140000 || PG_VERSION_NUM >= 190000
@@ -21,6 +22,14 @@
 /* From 15 on, shared memory is asked for in a hook; before, _PG_init asks. */
 #if PG_VERSION_NUM >= 150000
 #define COMPAT_SHMEM_REQUEST_HOOK 1
+#endif
+
+/* From 15 on, the timeline that is written to is asked for; before, it is a variable that
+ * RecoveryInProgress() sets. */
+#if PG_VERSION_NUM >= 150000
+#define compat_timeline() GetWALInsertionTimeLine()
+#else
+#define compat_timeline() ThisTimeLineID
 #endif
 
 /* From 18 on, an index scan can count for EXPLAIN. */
@@ -62,5 +71,9 @@
 #define compat_insert_index_tuples(result, slot, estate)                                                     \
     ExecInsertIndexTuples((result), (slot), (estate), false, false, NULL, NIL)
 #endif
+
+/* As libpq/libpq.h declares it, which cannot be included without GSSAPI's headers where PostgreSQL was built
+ * with it. */
+extern bool pq_check_connection(void);
 
 #endif

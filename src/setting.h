@@ -19,6 +19,7 @@ extern int setting_inline_grace_s;       /* streamhouse.inline_grace */
 extern int setting_inline_move_bytes_mb; /* streamhouse.inline_move_bytes */
 extern int setting_inline_move_age_s;    /* streamhouse.inline_move_age */
 
+extern int setting_slow_commit_min_ms;     /* streamhouse.slow_commit_min_ms */
 extern int setting_outbox_memory_kb;       /* streamhouse.outbox_memory */
 extern int setting_append_lock_timeout_ms; /* streamhouse.append_lock_timeout */
 /* How the bucket is named in a request: auto is path with an endpoint of one's own or a dot in the bucket's

@@ -7,7 +7,9 @@
 #include "fmgr.h"
 #include "utils/builtins.h"
 
+#include "commit_timing.h"
 #include "setting.h"
+#include "group_session.h"
 #include "watch.h"
 
 PG_MODULE_MAGIC;
@@ -31,6 +33,7 @@ int setting_inline_slot_age_s;
 int setting_inline_grace_s;
 int setting_inline_move_bytes_mb;
 int setting_inline_move_age_s;
+int setting_slow_commit_min_ms;
 int setting_outbox_memory_kb;
 int setting_append_lock_timeout_ms;
 int setting_fetch_cache_bytes;
@@ -86,6 +89,8 @@ static const Setting settings[] = {
       "How many inline bytes make an object that is worth writing." },
     { "streamhouse.inline_move_age", &setting_inline_move_age_s, 3 * MINUTE_S, 0, DAY_S, PGC_SUSET,
       GUC_UNIT_S, "After which time inline bytes move to an object, however few they are." },
+    { "streamhouse.slow_commit_min_ms", &setting_slow_commit_min_ms, 20, 0, INT_MAX, PGC_SUSET, GUC_UNIT_MS,
+      "From which duration on a commit that appends records can be among streamhouse.slow_commits." },
     { "streamhouse.outbox_memory", &setting_outbox_memory_kb, 64 * 1024, 64, MAX_KILOBYTES, PGC_USERSET,
       GUC_UNIT_KB,
       "How much memory the records that a transaction produces may take before they go to a temporary "
@@ -162,6 +167,8 @@ void _PG_init(void)
 {
     settings_define();
     watch_init();
+    group_session_init();
+    commit_timing_init();
 }
 
 PG_FUNCTION_INFO_V1(streamhouse_setting);

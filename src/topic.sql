@@ -15,10 +15,10 @@ COMMENT ON COLUMN streamhouse.partition_end.floor_offset IS 'Least offset the ne
 COMMENT ON COLUMN streamhouse.partition_end.log_start_offset IS 'First offset that can be read.';
 COMMENT ON COLUMN streamhouse.partition_end.end_offset IS 'Offset the next record gets.';
 
--- The latest start of this server's shared memory: after it nothing expires for one TTL.
+-- The latest start of this server's shared memory, or its promotion: after it nothing expires for one TTL.
 CREATE FUNCTION streamhouse.server_started_at() RETURNS timestamptz
 LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'streamhouse_server_started_at';
-COMMENT ON FUNCTION streamhouse.server_started_at IS 'When this server started, or last recovered from a crash if the library is preloaded.';
+COMMENT ON FUNCTION streamhouse.server_started_at IS 'When this server started, last recovered from a crash (if the library is preloaded), or was promoted, whichever was last.';
 
 CREATE FUNCTION streamhouse.setting(name text) RETURNS int
 LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'streamhouse_setting';
@@ -28,7 +28,7 @@ CREATE VIEW streamhouse.live_agent AS
 SELECT a.* FROM streamhouse.agent AS a
 WHERE a.expires_at > clock_timestamp()
    OR streamhouse.server_started_at() + (a.expires_at - a.heartbeat_at) > clock_timestamp();
-COMMENT ON VIEW streamhouse.live_agent IS 'Agents that count as alive: not expired, or within one TTL of a start of the server.';
+COMMENT ON VIEW streamhouse.live_agent IS 'Agents that count as alive: not expired, or within one TTL of a start or a promotion of the server.';
 DO $$
 DECLARE
     name text;

@@ -54,6 +54,8 @@ def scratch_folder(name):
 class Postgres:
     """A private cluster behind scripts/postgres.sh, with the extension in database streamhouse and a role for agents."""
 
+    database = "streamhouse"
+
     def __init__(self, folder, preload=True, **settings):
         self.folder = folder
         self.port = free_port()
@@ -87,7 +89,7 @@ class Postgres:
         (self.folder / f"socket/.s.PGSQL.{self.port}.lock").unlink(missing_ok=True)
 
     def conninfo(self, user="agent"):
-        return f"host={self.folder / 'socket'} port={self.port} dbname=streamhouse user={user}"
+        return f"host={self.folder / 'socket'} port={self.port} dbname={self.database} user={user}"
 
     def run(self, sql, user="streamhouse", **values):
         """Runs SQL with psql; :'name' stands for a value. Returns its lines."""
@@ -106,6 +108,23 @@ class Postgres:
     def value(self, sql, **values):
         row = self.rows(sql, **values)[0]
         return next(iter(row.values()))
+
+
+class Standby(Postgres):
+    """A physical standby of a running cluster, in a folder of its own."""
+
+    def __init__(self, primary, folder):
+        self.folder = folder
+        self.port = free_port()
+        self.script("standby", str(primary.folder), f"port={self.port}")
+
+    def promote(self):
+        self.script("promote")
+
+    def catch_up(self, primary):
+        """Returns when it has replayed what the primary has written by now."""
+        position = primary.value("SELECT pg_current_wal_lsn()::text")
+        wait_until(lambda: self.value("SELECT pg_last_wal_replay_lsn() >= :'position'::pg_lsn", position=position), what="replication")
 
 
 class FolderStore:
