@@ -82,6 +82,7 @@ typedef struct RecordBatchOptions {
     int64_t producer_id; /* -1 none, then epoch and sequence are -1 too */
     int16_t producer_epoch;
     int32_t base_sequence;
+    bool plain_if_larger; /* no codec where it would not make the records smaller */
 } RecordBatchOptions;
 
 /* No codec, no producer, base offset 0, leader epoch -1. */
@@ -111,8 +112,22 @@ void record_builder_add_at(RecordBuilder *builder, int32_t offset_delta, const R
  * leaves, down to a batch without any record. */
 void record_builder_extend(RecordBuilder *builder, int32_t last_offset_delta);
 
-/* Bytes of the records so far, not compressed. */
+/* Where a builder stands, to go back to: what was added since is forgotten. Good until the batch is finished.
+ */
+typedef struct RecordBuilderMark {
+    size_t size;
+    int64_t base_timestamp;
+    int64_t max_timestamp;
+    int32_t last_offset_delta;
+    int32_t record_count;
+} RecordBuilderMark;
+
+RecordBuilderMark record_builder_mark(const RecordBuilder *builder);
+void record_builder_rewind(RecordBuilder *builder, const RecordBuilderMark *mark);
+
+/* Bytes of the records so far, not compressed; and what they would be with one more. */
 size_t record_builder_size(const RecordBuilder *builder);
+size_t record_builder_size_with(const RecordBuilder *builder, const RecordInput *record);
 
 /* Appends the batch, checksum included, to the writer's own bytes, and empties the builder for the next
  * batch. A batch without

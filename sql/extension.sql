@@ -37,7 +37,7 @@ SELECT oid::regprocedure FROM routine
 WHERE prosecdef AND NOT coalesce(proconfig && '{"search_path=pg_catalog, pg_temp"}'::text[], false);
 
 -- nobody but the roles may call a function, except those that ask for the caller's rights on a topic
-SELECT proname FROM routine WHERE proacl IS NULL OR EXISTS (SELECT FROM aclexplode(proacl) WHERE grantee = 0) ORDER BY proname COLLATE "C";
+SELECT DISTINCT proname COLLATE "C" FROM routine WHERE proacl IS NULL OR EXISTS (SELECT FROM aclexplode(proacl) WHERE grantee = 0) ORDER BY 1;
 
 -- nobody but the owner may read or write a table; readers may see five views and tables
 SELECT r.oid::regclass, x.grantee::regrole, x.privilege_type
@@ -48,7 +48,7 @@ SELECT oid::regclass FROM relation
 WHERE relkind IN ('r', 'S') AND oid <> ALL ((SELECT extconfig FROM pg_extension WHERE extname = 'streamhouse')::oid[]);
 
 -- what each role may call, by name
-SELECT x.grantee::regrole AS role, string_agg(p.proname, ' ' ORDER BY p.proname COLLATE "C") AS routines
+SELECT x.grantee::regrole AS role, string_agg(DISTINCT p.proname COLLATE "C", ' ') AS routines
 FROM routine AS p, aclexplode(p.proacl) AS x WHERE x.grantee <> p.proowner GROUP BY x.grantee ORDER BY x.grantee::regrole::text COLLATE "C";
 
 -- nothing in the functions' schema is named other than sh_*, and nothing sh_* is elsewhere

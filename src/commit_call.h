@@ -39,8 +39,8 @@ extern CommitBatch *commit_call_find(const CommitCall *call, int32 ordinal);
 
 /* commit_read.c: what the tables say. */
 
-/* Locks the partition rows, in order, that are free; the others become locked or unknown. With wait_ms, waits for
- * the only one: ERROR 55P03 when that takes longer. */
+/* Locks the partition rows, in order, that are free; the others become locked or unknown. With wait_ms, waits
+ * for the only one: ERROR 55P03 when that takes longer. */
 extern void commit_lock_partitions(CommitCall *call);
 
 /* Locks the object's row and checks that this agent may commit it: else ERROR SH056. A row that somebody else
@@ -55,6 +55,12 @@ typedef struct CommitReader {
     KeyScan segments;
     KeyScan producers;
 } CommitReader;
+
+extern const KeyScanSpec commit_segment_from_end;
+
+/* Where one partition ends: raises next_offset and sets running_max_timestamp. The scan is over
+ * commit_segment_from_end. */
+extern void commit_read_end(KeyScan *scan, CommitPartition *partition);
 
 extern void commit_reader_open(CommitReader *reader);
 extern void commit_read_partition(CommitReader *reader, CommitPartition *partition);

@@ -23,7 +23,7 @@ static const KeyScanSpec partition_by_range = {
 static const KeyScanSpec lease_by_range = {
     "lease", "lease_pkey", 3, { KEY_INT4_EQUAL, KEY_INT4_FROM, KEY_INT4_TO }, { 1, 2, 2 }
 };
-static const KeyScanSpec segment_from_end = {
+const KeyScanSpec commit_segment_from_end = {
     "segment", "segment_pkey", 3, { KEY_INT4_EQUAL, KEY_INT4_EQUAL, KEY_INT8_FROM }
 };
 static const KeyScanSpec producer_from_end = {
@@ -254,7 +254,7 @@ static bool key_scan_seek_end(KeyScan *scan, int64 hint)
     return hint != PG_INT64_MIN && key_scan_seek(scan, BackwardScanDirection);
 }
 
-static void partition_read_end(KeyScan *scan, CommitPartition *partition)
+void commit_read_end(KeyScan *scan, CommitPartition *partition)
 {
     key_scan_set(scan, 0, Int32GetDatum(partition->topic_id));
     key_scan_set(scan, 1, Int32GetDatum(partition->partition));
@@ -287,13 +287,13 @@ static void producer_read(KeyScan *scan, CommitProducer *producer)
 
 void commit_reader_open(CommitReader *reader)
 {
-    key_scan_open(&reader->segments, &segment_from_end, RowExclusiveLock);
+    key_scan_open(&reader->segments, &commit_segment_from_end, RowExclusiveLock);
     key_scan_open(&reader->producers, &producer_from_end, RowExclusiveLock);
 }
 
 void commit_read_partition(CommitReader *reader, CommitPartition *partition)
 {
-    partition_read_end(&reader->segments, partition);
+    commit_read_end(&reader->segments, partition);
     for (int i = 0; i < partition->producer_count; i++) {
         producer_read(&reader->producers, &partition->producers[i]);
     }

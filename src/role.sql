@@ -2,8 +2,8 @@
 --   streamhouse_reader   views and descriptions
 --   streamhouse_admin    topics
 --   streamhouse_agent    everything an agent calls
--- They are the server's, not the database's: made when missing, kept by DROP EXTENSION. Everybody may call what asks for the
--- caller's rights on a topic itself; nobody else may call anything else.
+-- They are the server's, not the database's: made when missing, kept by DROP EXTENSION. Nobody else may call anything
+-- but what asks for rights on a topic itself.
 
 DO $$
 DECLARE
@@ -11,7 +11,8 @@ DECLARE
     routine regprocedure;
     readers_routines CONSTANT text[] := '{sh_agents,sh_catalog,sh_cluster_id,sh_describe_configs,sh_describe_topic,server_started_at}';
     admins_routines CONSTANT text[] := '{sh_check_topic,sh_create_topic,sh_alter_topic,sh_add_partitions,sh_delete_topic}';
-    peoples_routines CONSTANT text[] := '{sh_fetch,sh_fetch_stats,sh_read,sh_read_text,sh_read_json,sh_create_view}';
+    everybodys_routines CONSTANT text[] := -- rights on the topic decide
+        '{sh_produce,sh_produce_batch,sh_enqueue,sh_fetch,sh_fetch_stats,sh_read,sh_read_text,sh_read_json,sh_create_view}';
     name text;
 BEGIN
     FOREACH role IN ARRAY '{streamhouse_reader,streamhouse_admin,streamhouse_agent}'::text[] LOOP
@@ -30,7 +31,7 @@ BEGIN
         WHERE e.extname = 'streamhouse' AND d.deptype = 'e'
     LOOP
         EXECUTE format('REVOKE ALL ON ROUTINE %s FROM PUBLIC', routine);
-        IF name = ANY (peoples_routines) THEN
+        IF name = ANY (everybodys_routines) THEN
             EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO PUBLIC', routine);
         ELSIF name LIKE 'sh\_%' OR name IN ('watch_poll', 'server_started_at') THEN
             EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I', routine,

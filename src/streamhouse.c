@@ -31,6 +31,8 @@ int setting_inline_slot_age_s;
 int setting_inline_grace_s;
 int setting_inline_move_bytes_mb;
 int setting_inline_move_age_s;
+int setting_outbox_memory_kb;
+int setting_append_lock_timeout_ms;
 int setting_fetch_cache_bytes;
 int setting_fetch_timeout_ms;
 int setting_progress_interval_ms;
@@ -84,6 +86,13 @@ static const Setting settings[] = {
       "How many inline bytes make an object that is worth writing." },
     { "streamhouse.inline_move_age", &setting_inline_move_age_s, 3 * MINUTE_S, 0, DAY_S, PGC_SUSET,
       GUC_UNIT_S, "After which time inline bytes move to an object, however few they are." },
+    { "streamhouse.outbox_memory", &setting_outbox_memory_kb, 64 * 1024, 64, MAX_KILOBYTES, PGC_USERSET,
+      GUC_UNIT_KB,
+      "How much memory the records that a transaction produces may take before they go to a temporary "
+      "file." },
+    { "streamhouse.append_lock_timeout", &setting_append_lock_timeout_ms, 10000, 0, INT_MAX, PGC_USERSET,
+      GUC_UNIT_MS,
+      "How long producing in SQL waits for a partition that another transaction appends to; 0 is for ever." },
     { "streamhouse.fetch_cache_bytes", &setting_fetch_cache_bytes, 64 * 1024 * 1024, 0, INT_MAX, PGC_USERSET,
       GUC_UNIT_BYTE, "How many bytes of objects a session keeps in memory for the reads to come." },
     { "streamhouse.fetch_timeout", &setting_fetch_timeout_ms, 30 * 1000, 1, DAY_S * 1000, PGC_USERSET,

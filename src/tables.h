@@ -92,6 +92,8 @@ enum {
     Natts_producer = Anum_producer_written_at
 };
 
+enum { Anum_config_definition_name = 1, Anum_config_definition_type, Anum_config_definition_default_value };
+
 enum {
     Anum_commit_answer_object_id = 1,
     Anum_commit_answer_batch,

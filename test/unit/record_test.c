@@ -197,6 +197,68 @@ TEST(the_builder_refuses_what_the_format_cannot_hold)
     writer_free(&out);
 }
 
+static bool finish(RecordBuilder *builder, Writer *out)
+{
+    Status status = record_builder_finish(builder, out);
+    return status_is_ok(&status);
+}
+
+/* What is taken back leaves no trace in the batch's bytes. */
+TEST(a_builder_that_goes_back_builds_what_it_would_have_built)
+{
+    RecordInput kept = { .timestamp = 5, .key = SLICE_LITERAL("k"), .value = SLICE_LITERAL("kept") };
+    RecordInput undone = { .timestamp = 9, .value = SLICE_LITERAL("undone, and longer") };
+    RecordBuilder there;
+    RecordBuilder back;
+    Writer expected;
+    Writer actual;
+    writer_init(&expected);
+    writer_init(&actual);
+    record_builder_init(&there, &record_batch_options_plain);
+    record_builder_init(&back, &record_batch_options_plain);
+    RecordBuilderMark empty = record_builder_mark(&back);
+    record_builder_add(&back, &undone);
+    record_builder_rewind(&back, &empty);
+    record_builder_add(&back, &kept);
+    RecordBuilderMark one = record_builder_mark(&back);
+    CHECK_INT(record_builder_size_with(&back, &undone), record_builder_size(&back) + 25);
+    record_builder_add(&back, &undone);
+    CHECK_INT(record_builder_size(&back), one.size + 25);
+    record_builder_rewind(&back, &one);
+    record_builder_add(&back, &kept);
+    record_builder_add(&there, &kept);
+    record_builder_add(&there, &kept);
+    CHECK(finish(&there, &expected));
+    CHECK(finish(&back, &actual));
+    CHECK(slice_equals(slice_of(expected.bytes, expected.used), slice_of(actual.bytes, actual.used)));
+    writer_free(&expected);
+    writer_free(&actual);
+    record_builder_free(&there);
+    record_builder_free(&back);
+}
+
+TEST(a_codec_that_makes_a_batch_larger_is_left_out_where_that_is_wanted)
+{
+    RecordInput record = { .timestamp = 5, .value = SLICE_LITERAL("x") };
+    RecordBatchOptions options = record_batch_options_plain;
+    RecordBuilder builder;
+    Writer plain;
+    Writer chosen;
+    writer_init(&plain);
+    writer_init(&chosen);
+    record_builder_init(&builder, &options);
+    record_builder_add(&builder, &record);
+    CHECK(finish(&builder, &plain));
+    builder.options.codec = COMPRESSION_LZ4;
+    builder.options.plain_if_larger = true;
+    record_builder_add(&builder, &record);
+    CHECK(finish(&builder, &chosen));
+    CHECK(slice_equals(slice_of(plain.bytes, plain.used), slice_of(chosen.bytes, chosen.used)));
+    writer_free(&plain);
+    writer_free(&chosen);
+    record_builder_free(&builder);
+}
+
 TEST(a_count_that_disagrees_with_the_bytes_fails_the_iterator)
 {
     BatchHeader header;
