@@ -117,6 +117,10 @@ SETTING(reap_interval_ms, DURATION, "60s", 100, 86400000, "", RELOADABLE,
         "How often objects that nothing refers to are looked for.")
 SETTING(reap_objects_max, COUNT, "1000", 1, 10000, "", RELOADABLE,
         "Objects deleted in one such round.")
+SETTING(mover_interval_ms, DURATION, "1s", 10, 3600000, "", RELOADABLE,
+        "How often records that PostgreSQL holds are looked at: whether they are to move to an object. When they are is a setting of PostgreSQL: streamhouse.inline_move_bytes and streamhouse.inline_move_age.")
+SETTING(mover_bytes_max, BYTES, "64MiB", 65536, 1073741824, "", RELOADABLE,
+        "Most bytes of records that move to one object. Memory for them is taken while they do.")
 
 SECTION("Write path")
 SETTING(linger_ms, DURATION, "auto", 0, 60000, "", RELOADABLE | AUTOMATIC,

@@ -7,7 +7,8 @@
 #include "storage/ipc.h"
 #include "utils/guc.h"
 
-/* The server's macro of that name, which its backends do not need, would break our enum in common/status.h. */
+/* The server's macro of that name, which its backends do not need, would break our enum in common/status.h.
+ */
 #undef STATUS_OK
 
 #if PG_VERSION_NUM < 140000 || PG_VERSION_NUM >= 190000
@@ -23,6 +24,14 @@
 #define COMPAT_SHMEM_REQUEST_HOOK 1
 #endif
 
+/* From 15 on, the timeline that is written to is asked for; before, it is a variable that
+ * RecoveryInProgress() sets. */
+#if PG_VERSION_NUM >= 150000
+#define compat_timeline() GetWALInsertionTimeLine()
+#else
+#define compat_timeline() ThisTimeLineID
+#endif
+
 /* From 18 on, an index scan can count for EXPLAIN. */
 #if PG_VERSION_NUM >= 180000
 #define compat_index_beginscan(table, index, snapshot, keys)                                                 \
@@ -30,6 +39,28 @@
 #else
 #define compat_index_beginscan(table, index, snapshot, keys)                                                 \
     index_beginscan((table), (index), (snapshot), (keys), 0)
+#endif
+
+/* From 15 on, there is a generator of random numbers to share; before, POSIX's. At least 0, less than 1. */
+#if PG_VERSION_NUM >= 150000
+#include "common/pg_prng.h"
+#define compat_random_fraction() pg_prng_double(&pg_global_prng_state)
+#else
+#define compat_random_fraction() ((double)random() / ((double)MAX_RANDOM_VALUE + 1))
+#endif
+
+/* From 17 on, a JSON lexer may be in the caller's memory. */
+#if PG_VERSION_NUM >= 170000
+#define compat_json_lexer(text, size) makeJsonLexContextCstringLen(NULL, (text), (size), PG_UTF8, true)
+#else
+#define compat_json_lexer(text, size) makeJsonLexContextCstringLen((text), (size), PG_UTF8, true)
+#endif
+
+/* From 18 on, base64 takes bytes; before, char. */
+#if PG_VERSION_NUM >= 180000
+#define compat_b64_source(bytes) (bytes)
+#else
+#define compat_b64_source(bytes) ((const char *)(bytes))
 #endif
 
 /* From 16 on, summarizing indexes (BRIN) can be told apart. */
@@ -40,5 +71,9 @@
 #define compat_insert_index_tuples(result, slot, estate)                                                     \
     ExecInsertIndexTuples((result), (slot), (estate), false, false, NULL, NIL)
 #endif
+
+/* As libpq/libpq.h declares it, which cannot be included without GSSAPI's headers where PostgreSQL was built
+ * with it. */
+extern bool pq_check_connection(void);
 
 #endif

@@ -1,8 +1,9 @@
 /* owner.c: functions that run with the rights of the extension's owner and still know who called.
  *
- * PostgreSQL's SECURITY DEFINER forgets the caller, and rights on topics are the caller's. So a function of people,
- * sh_name(), is declared in C as streamhouse_as_owner: it calls streamhouse.name(), which has the same arguments, as
- * the owner, and whatever runs inside asks access_caller(). Nobody but the owner may call streamhouse.name(). */
+ * PostgreSQL's SECURITY DEFINER forgets the caller, and rights on topics are the caller's. So a function of
+ * people, sh_name(), is declared in C as streamhouse_as_owner: it calls streamhouse.name(), which has the
+ * same arguments, as the owner, and whatever runs inside asks access_caller(). Nobody but the owner may call
+ * streamhouse.name(). */
 #include "compat.h"
 #include "owner.h"
 
@@ -85,30 +86,38 @@ static Oid inner_function(Oid outer)
 }
 
 typedef struct OwnerCall {
-    FunctionCallInfo fcinfo;
+    FunctionCallInfo outer;
+    FunctionCallInfo inner;
     Datum result;
 } OwnerCall;
 
+static FmgrInfo *inner_lookup(FmgrInfo *outer)
+{
+    FmgrInfo *found = MemoryContextAlloc(outer->fn_mcxt, sizeof(FmgrInfo));
+    fmgr_info_cxt(inner_function(outer->fn_oid), found, outer->fn_mcxt);
+    found->fn_expr = outer->fn_expr;
+    return found;
+}
+
+/* The caller need not have any right to schema streamhouse: the owner looks the function up, too. */
 static void call_invoke(void *argument)
 {
     OwnerCall *call = argument;
-    call->result = FunctionCallInvoke(call->fcinfo);
+    FunctionCallInfo outer = call->outer;
+    FunctionCallInfo inner = call->inner;
+    if (!outer->flinfo->fn_extra) {
+        outer->flinfo->fn_extra = inner_lookup(outer->flinfo);
+    }
+    InitFunctionCallInfoData(*inner, outer->flinfo->fn_extra, outer->nargs, outer->fncollation,
+                             outer->context, outer->resultinfo);
+    memcpy(inner->args, outer->args, sizeof(NullableDatum) * outer->nargs);
+    call->result = FunctionCallInvoke(inner);
 }
 
 Datum streamhouse_as_owner(PG_FUNCTION_ARGS)
 {
     LOCAL_FCINFO(inner, FUNC_MAX_ARGS);
-    FmgrInfo *flinfo = fcinfo->flinfo;
-    OwnerCall call = { .fcinfo = inner };
-    if (!flinfo->fn_extra) {
-        FmgrInfo *found = MemoryContextAlloc(flinfo->fn_mcxt, sizeof(FmgrInfo));
-        fmgr_info_cxt(inner_function(flinfo->fn_oid), found, flinfo->fn_mcxt);
-        found->fn_expr = flinfo->fn_expr;
-        flinfo->fn_extra = found;
-    }
-    InitFunctionCallInfoData(*inner, flinfo->fn_extra, fcinfo->nargs, fcinfo->fncollation, fcinfo->context,
-                             fcinfo->resultinfo);
-    memcpy(inner->args, fcinfo->args, sizeof(NullableDatum) * fcinfo->nargs);
+    OwnerCall call = { .outer = fcinfo, .inner = inner };
     owner_run(call_invoke, &call);
     fcinfo->isnull = inner->isnull;
     return call.result;

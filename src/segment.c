@@ -7,6 +7,7 @@
 #include "key_scan.h"
 #include "request_array.h"
 #include "result_rows.h"
+#include "segment.h"
 #include "tables.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -32,34 +33,7 @@ static const KeyScanSpec segment_beyond_offset = {
 };
 static const KeyScanSpec object_by_id = { "object", "object_pkey", 1, { KEY_INT8_EQUAL } };
 
-typedef struct Segment {
-    int64 base_offset;
-    int64 end_offset;
-    int64 object_id;
-    int32 byte_start;
-    int32 byte_length;
-    int32 leader_epoch;
-    int64 max_timestamp;
-    int64 running_max_timestamp;
-    int16 slot; /* 0: in an object, else in the inline ring */
-} Segment;
-
-/* One partition's scans; the partition they are set to; what its rows say. */
-typedef struct Finder {
-    KeyScan partitions;
-    KeyScan ends;
-    KeyScan segments;
-    KeyScan leases;
-    KeyScan objects;
-    int64 log_start_offset;
-    int64 high_watermark;
-    bool has_last;
-    Segment last;
-    int64 object_id; /* of object_key; -1 at first */
-    Datum object_key;
-} Finder;
-
-static void finder_open(Finder *finder)
+void finder_open(Finder *finder)
 {
     key_scan_open(&finder->partitions, &partition_by_key, AccessShareLock);
     key_scan_open(&finder->ends, &segment_by_partition, AccessShareLock);
@@ -69,7 +43,7 @@ static void finder_open(Finder *finder)
     finder->object_id = -1;
 }
 
-static void finder_close(Finder *finder)
+void finder_close(Finder *finder)
 {
     key_scan_close(&finder->objects);
     key_scan_close(&finder->leases);
@@ -98,7 +72,7 @@ static void scan_set_partition(KeyScan *scan, Datum topic_id, Datum partition)
 }
 
 /* Turns to a partition and reads where it begins and ends; false when there is none. */
-static bool finder_turn(Finder *finder, Datum topic_id, Datum partition)
+bool finder_turn(Finder *finder, Datum topic_id, Datum partition)
 {
     scan_set_partition(&finder->partitions, topic_id, partition);
     if (!key_scan_seek(&finder->partitions, ForwardScanDirection)) {
@@ -119,7 +93,7 @@ static bool finder_turn(Finder *finder, Datum topic_id, Datum partition)
 }
 
 /* The segment that has the offset, or the first one after it. */
-static bool finder_seek(Finder *finder, int64 offset, Segment *segment)
+bool finder_seek(Finder *finder, int64 offset, Segment *segment)
 {
     key_scan_set(&finder->segments, 2, Int64GetDatum(offset));
     if (!key_scan_seek(&finder->segments, ForwardScanDirection)) {
@@ -129,7 +103,7 @@ static bool finder_seek(Finder *finder, int64 offset, Segment *segment)
     return true;
 }
 
-static bool finder_next(Finder *finder, Segment *segment)
+bool finder_next(Finder *finder, Segment *segment)
 {
     if (!key_scan_next(&finder->segments, ForwardScanDirection)) {
         return false;
@@ -146,7 +120,7 @@ static int32 finder_lease_epoch(Finder *finder)
 }
 
 /* Neighbouring segments are often in one object. */
-static Datum finder_object_key(Finder *finder, int64 object_id)
+Datum finder_object_key(Finder *finder, int64 object_id)
 {
     if (finder->object_id == object_id) {
         return finder->object_key;
@@ -275,7 +249,7 @@ static void finder_halve(Finder *finder, int64 timestamp, Segment *segment)
 
 /* The first segment with a record of the timestamp or a later one. Where that was the doing of a segment
  * which is deleted by now, the next that has one itself is stepped to. */
-static bool finder_seek_time(Finder *finder, int64 timestamp, Segment *segment)
+bool finder_seek_time(Finder *finder, int64 timestamp, Segment *segment)
 {
     if (!finder->has_last || finder->last.end_offset <= finder->log_start_offset ||
         finder->last.running_max_timestamp < timestamp) {

@@ -7,7 +7,9 @@
 #include "fmgr.h"
 #include "utils/builtins.h"
 
+#include "commit_timing.h"
 #include "setting.h"
+#include "group_session.h"
 #include "watch.h"
 
 PG_MODULE_MAGIC;
@@ -31,8 +33,19 @@ int setting_inline_slot_age_s;
 int setting_inline_grace_s;
 int setting_inline_move_bytes_mb;
 int setting_inline_move_age_s;
+int setting_slow_commit_min_ms;
 int setting_outbox_memory_kb;
 int setting_append_lock_timeout_ms;
+int setting_fetch_cache_bytes;
+int setting_fetch_timeout_ms;
+int setting_progress_interval_ms;
+
+char *setting_store;
+char *setting_s3_endpoint;
+char *setting_s3_region;
+char *setting_s3_profile;
+char *setting_s3_ca_file;
+int setting_s3_addressing;
 
 typedef struct Setting {
     const char *name;
@@ -76,6 +89,8 @@ static const Setting settings[] = {
       "How many inline bytes make an object that is worth writing." },
     { "streamhouse.inline_move_age", &setting_inline_move_age_s, 3 * MINUTE_S, 0, DAY_S, PGC_SUSET,
       GUC_UNIT_S, "After which time inline bytes move to an object, however few they are." },
+    { "streamhouse.slow_commit_min_ms", &setting_slow_commit_min_ms, 20, 0, INT_MAX, PGC_SUSET, GUC_UNIT_MS,
+      "From which duration on a commit that appends records can be among streamhouse.slow_commits." },
     { "streamhouse.outbox_memory", &setting_outbox_memory_kb, 64 * 1024, 64, MAX_KILOBYTES, PGC_USERSET,
       GUC_UNIT_KB,
       "How much memory the records that a transaction produces may take before they go to a temporary "
@@ -83,6 +98,40 @@ static const Setting settings[] = {
     { "streamhouse.append_lock_timeout", &setting_append_lock_timeout_ms, 10000, 0, INT_MAX, PGC_USERSET,
       GUC_UNIT_MS,
       "How long producing in SQL waits for a partition that another transaction appends to; 0 is for ever." },
+    { "streamhouse.fetch_cache_bytes", &setting_fetch_cache_bytes, 64 * 1024 * 1024, 0, INT_MAX, PGC_USERSET,
+      GUC_UNIT_BYTE, "How many bytes of objects a session keeps in memory for the reads to come." },
+    { "streamhouse.fetch_timeout", &setting_fetch_timeout_ms, 30 * 1000, 1, DAY_S * 1000, PGC_USERSET,
+      GUC_UNIT_MS, "How long one read from the store may take, attempts that fail included." },
+    { "streamhouse.progress_interval", &setting_progress_interval_ms, 2000, 0, DAY_S * 1000, PGC_USERSET,
+      GUC_UNIT_MS, "How often a long sh_read() says how far it is; 0: never." },
+};
+
+/* Settings that are text; empty means not set. */
+typedef struct TextSetting {
+    const char *name;
+    char **value;
+    const char *help;
+} TextSetting;
+
+static const TextSetting text_settings[] = {
+    { "streamhouse.store", &setting_store,
+      "Where the agents' objects are, as the agents name it: s3://bucket/prefix or file:///folder." },
+    { "streamhouse.s3_endpoint", &setting_s3_endpoint,
+      "http[s]://host[:port] of an S3 server that is not AWS's; empty: as the server's environment says." },
+    { "streamhouse.s3_region", &setting_s3_region,
+      "Region of the bucket; empty: as the server's environment says." },
+    { "streamhouse.s3_profile", &setting_s3_profile,
+      "Profile in the AWS files of the server's user that has the credentials; empty: AWS_PROFILE, then "
+      "default." },
+    { "streamhouse.s3_ca_file", &setting_s3_ca_file,
+      "PEM file with the certificates to trust for https; empty: the system's." },
+};
+
+static const struct config_enum_entry s3_addressings[] = {
+    { "auto", SETTING_ADDRESSING_AUTO, false },
+    { "path", SETTING_ADDRESSING_PATH, false },
+    { "virtual", SETTING_ADDRESSING_VIRTUAL, false },
+    { NULL, 0, false },
 };
 
 /* A setting of the postmaster can be defined only while it starts; without preload nobody reads it. */
@@ -102,6 +151,15 @@ static void settings_define(void)
                                     setting->default_value, setting->minimum, setting->maximum,
                                     setting->context, setting->flags, NULL, NULL, NULL);
     }
+    for (size_t i = 0; i < lengthof(text_settings); i++) {
+        const TextSetting *setting = &text_settings[i];
+
+        DefineCustomStringVariable(setting->name, setting->help, NULL, setting->value, "", PGC_SUSET, 0, NULL,
+                                   NULL, NULL);
+    }
+    DefineCustomEnumVariable("streamhouse.s3_addressing", "How the bucket is named in requests.", NULL,
+                             &setting_s3_addressing, SETTING_ADDRESSING_AUTO, s3_addressings, PGC_SUSET, 0,
+                             NULL, NULL, NULL);
     MarkGUCPrefixReserved("streamhouse");
 }
 
@@ -109,6 +167,8 @@ void _PG_init(void)
 {
     settings_define();
     watch_init();
+    group_session_init();
+    commit_timing_init();
 }
 
 PG_FUNCTION_INFO_V1(streamhouse_setting);

@@ -38,6 +38,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "promotion.h"
 #include "setting.h"
 #include "watch.h"
 
@@ -49,12 +50,6 @@ enum {
 };
 
 #define TOPIC_EVERYTHING (-1) /* in place of a topic id: history was lost, read everything again */
-
-typedef struct WatchEntry {
-    int64 end_offset;
-    int32 topic_id;
-    int32 partition;
-} WatchEntry;
 
 /* What a call of sh_watch() found. */
 typedef struct WatchNews {
@@ -140,6 +135,74 @@ static void ring_publish(const WatchEntry *entries, int count)
     ConditionVariableBroadcast(&ring->moved);
 }
 
+int watch_entry_compare(const void *left, const void *right)
+{
+    const WatchEntry *a = left;
+    const WatchEntry *b = right;
+
+    if (a->topic_id != b->topic_id)
+        return a->topic_id < b->topic_id ? -1 : 1;
+    if (a->partition != b->partition)
+        return a->partition < b->partition ? -1 : 1;
+    return a->end_offset < b->end_offset ? -1 : a->end_offset > b->end_offset;
+}
+
+static bool same_partition(const WatchEntry *a, const WatchEntry *b)
+{
+    return a->topic_id == b->topic_id && a->partition == b->partition;
+}
+
+bool watch_is_shared(void)
+{
+    return ring != NULL && !RecoveryInProgress();
+}
+
+int64 watch_cursor(void)
+{
+    return ring_head();
+}
+
+ConditionVariable *watch_condition(void)
+{
+    return &ring->moved;
+}
+
+/* Of sorted partitions, the one that the entry is of. */
+static bool entry_passed(const WatchEntry *entry, const WatchEntry *partitions, int count)
+{
+    int low = 0;
+    WatchEntry key = { PG_INT64_MIN, entry->topic_id, entry->partition };
+
+    while (low < count) {
+        int middle = low + (count - low) / 2;
+
+        if (same_partition(&partitions[middle], entry))
+            return entry->end_offset > partitions[middle].end_offset;
+        if (watch_entry_compare(&partitions[middle], &key) < 0)
+            low = middle + 1;
+        else
+            count = middle;
+    }
+    return false;
+}
+
+bool watch_passed(int64 *cursor, const WatchEntry *partitions, int count)
+{
+    bool passed;
+    int64 head = ring_head();
+
+    if (*cursor == head)
+        return false;
+    LWLockAcquire(ring->lock, LW_SHARED);
+    head = ring_head();
+    passed = *cursor < ring->origin || head - *cursor > ring->size;
+    for (int64 i = *cursor; !passed && i < head; i++)
+        passed = entry_passed(&ring->entries[i % ring->size], partitions, count);
+    LWLockRelease(ring->lock);
+    *cursor = head;
+    return passed;
+}
+
 /* Copies what came after news->cursor, as much as fits, and moves the cursor behind it. */
 static void ring_read(WatchNews *news)
 {
@@ -186,7 +249,9 @@ PG_FUNCTION_INFO_V1(streamhouse_server_started_at);
 /* A crash of a backend sets up shared memory anew and leaves the postmaster's start time as it was. */
 Datum streamhouse_server_started_at(PG_FUNCTION_ARGS)
 {
-    PG_RETURN_TIMESTAMPTZ(ring ? ring->origin : PgStartTime);
+    TimestampTz started = ring ? ring->origin : PgStartTime;
+
+    PG_RETURN_TIMESTAMPTZ(Max(started, promotion_time()));
 }
 
 /* ---- Notes of the current transaction, in the order of their nesting levels ---- */
@@ -288,23 +353,6 @@ static WatchEntry *seen = NULL;
 static int seen_count = 0;
 static int64 seen_cursor = 0; /* 0: nothing seen yet */
 
-static int entry_compare(const void *left, const void *right)
-{
-    const WatchEntry *a = left;
-    const WatchEntry *b = right;
-
-    if (a->topic_id != b->topic_id)
-        return a->topic_id < b->topic_id ? -1 : 1;
-    if (a->partition != b->partition)
-        return a->partition < b->partition ? -1 : 1;
-    return a->end_offset < b->end_offset ? -1 : a->end_offset > b->end_offset;
-}
-
-static bool same_partition(const WatchEntry *a, const WatchEntry *b)
-{
-    return a->topic_id == b->topic_id && a->partition == b->partition;
-}
-
 /* All partitions' ends, in TopMemoryContext. */
 static WatchEntry *poll_partitions(int *count)
 {
@@ -337,7 +385,7 @@ static void poll_compare(const WatchEntry *ends, int count, WatchNews *news)
     news->count = 0;
     for (int i = 0; i < count && news->count < READ_ENTRIES_MAX; i++) {
         while (old < seen_count && !same_partition(&seen[old], &ends[i]) &&
-               entry_compare(&seen[old], &ends[i]) < 0)
+               watch_entry_compare(&seen[old], &ends[i]) < 0)
             old++;
         if (old == seen_count || !same_partition(&seen[old], &ends[i]) ||
             seen[old].end_offset < ends[i].end_offset)
@@ -420,7 +468,7 @@ static void news_condense(WatchNews *news)
 {
     int kept = 0;
 
-    qsort(news->entries, news->count, sizeof(WatchEntry), entry_compare);
+    qsort(news->entries, news->count, sizeof(WatchEntry), watch_entry_compare);
     for (int i = 0; i < news->count; i++) {
         if (kept > 0 && same_partition(&news->entries[kept - 1], &news->entries[i]))
             kept--;
@@ -466,9 +514,7 @@ static Datum news_row(const WatchNews *news, TupleDesc descriptor)
 
 static void watch_wait(WatchNews *news, TimestampTz deadline)
 {
-    bool shared = ring != NULL && !RecoveryInProgress();
-
-    if (shared)
+    if (watch_is_shared())
         ring_wait(news, deadline);
     else
         poll_wait(news, deadline);

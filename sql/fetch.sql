@@ -1,0 +1,155 @@
+-- Records as rows: sh_fetch(), streamhouse.fetch_many(). Batches are made by hand here, byte by byte.
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS streamhouse;
+RESET client_min_messages;
+SET timezone = 'UTC';
+SET datestyle = 'ISO';
+\set SHOW_CONTEXT never
+
+CREATE FUNCTION pg_temp.crc32c(bytes bytea) RETURNS int8 LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+    crc int8 := x'ffffffff'::int8;
+BEGIN
+    FOR i IN 0 .. length(bytes) - 1 LOOP
+        crc := crc # get_byte(bytes, i);
+        FOR bit IN 1 .. 8 LOOP
+            crc := CASE WHEN crc & 1 = 1 THEN (crc >> 1) # x'82f63b78'::int8 ELSE crc >> 1 END;
+        END LOOP;
+    END LOOP;
+    RETURN crc # x'ffffffff'::int8;
+END $$;
+CREATE FUNCTION pg_temp.varint(number int8) RETURNS bytea LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+    raw int8 := (number << 1) # (number >> 63);
+    bytes bytea := '';
+BEGIN
+    WHILE raw > 127 LOOP
+        bytes := bytes || set_byte('\x00', 0, (raw & 127 | 128)::int);
+        raw := raw >> 7;
+    END LOOP;
+    RETURN bytes || set_byte('\x00', 0, raw::int);
+END $$;
+CREATE FUNCTION pg_temp.sized(bytes bytea) RETURNS bytea LANGUAGE sql IMMUTABLE AS
+$$ SELECT CASE WHEN bytes IS NULL THEN pg_temp.varint(-1) ELSE pg_temp.varint(length(bytes)) || bytes END $$;
+CREATE FUNCTION pg_temp.made(delta int, ms int8, key bytea, value bytea, headers bytea[] DEFAULT '{}') RETURNS bytea LANGUAGE sql IMMUTABLE AS $$
+    SELECT pg_temp.sized('\x00' || pg_temp.varint(ms) || pg_temp.varint(delta) || pg_temp.sized(key) || pg_temp.sized(value)
+                         || pg_temp.varint(cardinality(headers) / 2)
+                         || coalesce((SELECT string_agg(pg_temp.sized(h), '' ORDER BY n) FROM unnest(headers) WITH ORDINALITY AS u (h, n)), ''))
+$$;
+-- A batch of count records, base timestamp 2026-01-01.
+CREATE FUNCTION pg_temp.batch(count int, records bytea, attributes int DEFAULT 0, last_delta int DEFAULT NULL, base_ms int8 DEFAULT 1767225600000) RETURNS bytea LANGUAGE sql IMMUTABLE AS $$
+    SELECT int8send(0) || int4send(length(body) + 9) || int4send(-1) || '\x02' || int4send(pg_temp.crc32c(body)::bit(32)::int) || body
+    FROM (SELECT int2send(attributes::int2) || int4send(coalesce(last_delta, count - 1)) || int8send(base_ms) || int8send(base_ms + 1000) || int8send(-1) || int2send((-1)::int2)
+                 || int4send(-1) || int4send(count) || records AS body) AS b
+$$;
+-- Puts batches as one segment into the ring, as sh_commit_inline() would.
+CREATE FUNCTION pg_temp.put(topic text, part int, offsets int, batches bytea, max_ms int8 DEFAULT 1767225601000) RETURNS int8 LANGUAGE sql AS $$
+    WITH row AS (INSERT INTO streamhouse.inline_1 (object_id, bytes, written_at)
+                 VALUES (nextval('streamhouse.object_object_id_seq'), batches, now()) RETURNING object_id),
+    place AS (SELECT e.* FROM streamhouse.partition_end AS e JOIN streamhouse.topic AS t USING (topic_id) WHERE t.name = topic AND t.deleted_at IS NULL AND e.partition = part)
+    INSERT INTO streamhouse.segment (topic_id, partition, base_offset, end_offset, object_id, byte_start, byte_length, batches, leader_epoch, max_timestamp, running_max_timestamp, slot)
+    SELECT topic_id, part, end_offset, end_offset + offsets, object_id, 0, length(batches), 1, 0, max_ms, max_ms, 1 FROM row, place
+    RETURNING base_offset
+$$;
+SELECT to_hex(pg_temp.crc32c('123456789')) AS check_value;
+
+SELECT (t).name FROM sh_create_topic('fetched', 2) AS t;
+-- Nothing yet.
+SELECT * FROM sh_fetch('fetched', 0);
+-- Every kind of key, value, headers and timestamp.
+SELECT pg_temp.put('fetched', 0, 6, pg_temp.batch(6,
+    pg_temp.made(0, 0, 'key', 'value') || pg_temp.made(1, 1500, NULL, NULL) || pg_temp.made(2, -2000, '', '')
+    || pg_temp.made(3, 3, '\x00ff', '\xdeadbeef', ARRAY['a', 'text', 'nothing', NULL]::bytea[])
+    || pg_temp.made(4, 4, 'k', 'v', ARRAY['b', '\xff00', 'é', 'ü', 'c', '1', 'c', '2', 'c', NULL]::bytea[])
+    || pg_temp.made(5, 5, 'k', 'v', ARRAY['\xfe', '']::bytea[])));
+SELECT * FROM sh_fetch('fetched', 0);
+-- No timestamp; the broker's timestamp; timestamps beyond what a timestamptz holds.
+SELECT pg_temp.put('fetched', 0, 1, pg_temp.batch(1, pg_temp.made(0, 0, NULL, 'no time'), 0, NULL, -1));
+SELECT pg_temp.put('fetched', 0, 1, pg_temp.batch(1, pg_temp.made(0, 0, NULL, 'append time'), 8));
+SELECT pg_temp.put('fetched', 0, 1, pg_temp.batch(1, pg_temp.made(0, 0, NULL, 'late'), 0, NULL, 9223372036854774000));
+SELECT "offset", "timestamp", convert_from(value, 'UTF8') AS value FROM sh_fetch('fetched', 0, 6);
+-- A control batch takes an offset and is no record; compaction leaves gaps, and batches without any record.
+SELECT pg_temp.put('fetched', 1, 10, pg_temp.batch(1, pg_temp.made(0, 0, '\x00000001', '\x000000000000'), 32) || pg_temp.batch(2, pg_temp.made(1, 0, NULL, '2') || pg_temp.made(3, 0, NULL, '4'), 0, 4)
+    || pg_temp.batch(0, '', 0, 1) || pg_temp.batch(1, pg_temp.made(1, 0, NULL, '9'), 0, 1));
+SELECT "offset", convert_from(value, 'UTF8') AS value FROM sh_fetch('fetched', 1);
+-- From every offset on: never one skipped, never one before.
+SELECT n AS from_offset, (SELECT string_agg(f."offset"::text, ' ' ORDER BY f."offset") FROM sh_fetch('fetched', 1, n) AS f) AS offsets FROM generate_series(0, 10) AS n;
+-- gzip, as a client sends it.
+SELECT pg_temp.put('fetched', 1, 2, pg_temp.batch(2, '\x1f8b08000000000002039363606060ca16282e2c4d4dad4a4d615001721925605c8592fc7c060088f453a923000000', 1));
+SELECT "offset", key, convert_from(value, 'UTF8') AS value FROM sh_fetch('fetched', 1, 10);
+
+-- Limits: records; bytes, the first record always.
+SELECT "offset" FROM sh_fetch('fetched', 0, 0, max_records => 2);
+SELECT "offset" FROM sh_fetch('fetched', 0, 0, max_bytes => 1);
+SELECT "offset" FROM sh_fetch('fetched', 0, 0, max_bytes => 8);
+SELECT "offset" FROM sh_fetch('fetched', 0, 0, max_bytes => 9);
+SELECT * FROM sh_fetch('fetched', 0, 0, max_records => 0);
+SELECT * FROM sh_fetch('fetched', 0, 0, max_bytes => NULL);
+
+-- The end of the partition, and beyond; before its start; no such partition, no such topic.
+SELECT * FROM sh_fetch('fetched', 0, 9);
+SELECT * FROM sh_fetch('fetched', 0, 9, wait => '10 ms');
+SELECT * FROM sh_fetch('fetched', 0, 9, wait => '-10 ms');
+SELECT * FROM sh_fetch('fetched', 0, 10);
+UPDATE streamhouse.partition AS p SET log_start_offset = 4 FROM streamhouse.topic AS t WHERE t.topic_id = p.topic_id AND t.name = 'fetched' AND p.partition = 0;
+SELECT * FROM sh_fetch('fetched', 0, 3);
+SELECT "offset" FROM sh_fetch('fetched', 0, max_records => 1);
+SELECT * FROM sh_fetch('fetched', 2);
+SELECT * FROM sh_fetch('fetched', -1);
+SELECT * FROM sh_fetch('no such topic', 0);
+SELECT * FROM sh_fetch(NULL, 0);
+
+-- Many partitions at once, in the order asked for; places outside give nothing.
+CREATE FUNCTION pg_temp.many(partitions int[], offsets int8[], max_records int, max_bytes int DEFAULT 1000000) RETURNS TABLE (topic text, partition int, "offset" int8) LANGUAGE sql AS $$
+    SELECT topic, partition, "offset" FROM streamhouse.fetch_many(
+        array_fill((SELECT topic_id FROM streamhouse.topic WHERE name = 'fetched' AND deleted_at IS NULL), ARRAY[cardinality(partitions)]), partitions, offsets, max_records, max_bytes)
+$$;
+SELECT * FROM pg_temp.many('{1,0}', '{4,7}', 100);
+SELECT * FROM pg_temp.many('{0,1}', '{7,4}', 3);
+SELECT * FROM pg_temp.many('{0,0,0,5,1}', '{-1,3,9,0,11}', 100);
+SELECT * FROM pg_temp.many('{0,1}', '{7,0}', 100, 0);
+SELECT * FROM streamhouse.fetch_many('{0}', '{0}', '{0}', 10, 10);
+SELECT * FROM streamhouse.fetch_many('{0}', '{0,1}', '{0}', 10, 10);
+
+-- In a transaction one sees what it wrote itself, and not after a rollback.
+BEGIN;
+SELECT pg_temp.put('fetched', 1, 1, pg_temp.batch(1, pg_temp.made(0, 0, NULL, 'mine')));
+SELECT "offset", convert_from(value, 'UTF8') AS value FROM sh_fetch('fetched', 1, 12, wait => '10 s');
+ROLLBACK;
+SELECT * FROM sh_fetch('fetched', 1, 12);
+
+-- Broken bytes are errors that say where, never a crash.
+CREATE FUNCTION pg_temp.broken(bytes bytea) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM sh_delete_topic('broken');
+    PERFORM sh_create_topic('broken');
+    PERFORM pg_temp.put('broken', 0, 1, bytes);
+    PERFORM sh_fetch('broken', 0);
+    RETURN 'read';
+EXCEPTION WHEN data_corrupted THEN
+    RETURN regexp_replace(SQLERRM, '^.*speaks of: ', '');
+END $$;
+CREATE TEMP TABLE sound AS SELECT pg_temp.batch(1, pg_temp.made(0, 0, 'k', 'v')) AS bytes;
+SELECT pg_temp.broken(bytes) FROM sound;
+SELECT pg_temp.broken(set_byte(bytes, 17, get_byte(bytes, 17) # 1)) AS checksum FROM sound;
+SELECT pg_temp.broken(substr(bytes, 1, length(bytes) - 1)) AS cut FROM sound;
+SELECT pg_temp.broken(bytes || '\x00') AS long FROM sound;
+SELECT pg_temp.broken(substr(bytes, 1, 30)) AS cut_in_header FROM sound;
+SELECT pg_temp.broken(set_byte(bytes, 8, 255)) AS negative_length FROM sound;
+SELECT pg_temp.broken(set_byte(bytes, 16, 1)) AS old_format FROM sound;
+SELECT pg_temp.broken(pg_temp.batch(2, pg_temp.made(0, 0, 'k', 'v'), 0, 0)) AS record_missing;
+SELECT pg_temp.broken(pg_temp.batch(1, pg_temp.made(0, 0, 'k', 'v') || '\x00')) AS bytes_after;
+SELECT pg_temp.broken(pg_temp.batch(2, pg_temp.made(0, 0, 'k', 'v') || pg_temp.made(1, 0, 'k', 'v'))) AS too_many_offsets;
+SELECT pg_temp.broken(pg_temp.batch(1, 'not gzip', 1)) AS gzip;
+SELECT pg_temp.broken(pg_temp.batch(1, pg_temp.made(0, 0, 'k', 'v'), 7)) AS codec;
+
+-- Bytes that are gone although the pointer says otherwise: looked up once more, then an error.
+SELECT sh_delete_topic('broken');
+SELECT (t).name FROM sh_create_topic('broken') AS t;
+SELECT pg_temp.put('broken', 0, 1, bytes) FROM sound;
+DELETE FROM streamhouse.inline_1 WHERE object_id = (SELECT max(object_id) FROM streamhouse.inline_1);
+\set VERBOSITY terse
+SELECT * FROM sh_fetch('broken', 0);
+\set VERBOSITY default
+SELECT sh_delete_topic('broken'), sh_delete_topic('fetched');
+DELETE FROM streamhouse.inline_1;

@@ -1,0 +1,130 @@
+-- A topic as a table: sh_read(), sh_read_text(), sh_read_json(), sh_create_view(). Batches are made by hand, as in fetch.sql.
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS streamhouse;
+RESET client_min_messages;
+SET timezone = 'UTC';
+SET datestyle = 'ISO';
+SET search_path = public;
+\set SHOW_CONTEXT never
+
+CREATE FUNCTION pg_temp.crc32c(bytes bytea) RETURNS int8 LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+    crc int8 := x'ffffffff'::int8;
+BEGIN
+    FOR i IN 0 .. length(bytes) - 1 LOOP
+        crc := crc # get_byte(bytes, i);
+        FOR bit IN 1 .. 8 LOOP
+            crc := CASE WHEN crc & 1 = 1 THEN (crc >> 1) # x'82f63b78'::int8 ELSE crc >> 1 END;
+        END LOOP;
+    END LOOP;
+    RETURN crc # x'ffffffff'::int8;
+END $$;
+CREATE FUNCTION pg_temp.varint(number int8) RETURNS bytea LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+    raw int8 := (number << 1) # (number >> 63);
+    bytes bytea := '';
+BEGIN
+    WHILE raw > 127 LOOP
+        bytes := bytes || set_byte('\x00', 0, (raw & 127 | 128)::int);
+        raw := raw >> 7;
+    END LOOP;
+    RETURN bytes || set_byte('\x00', 0, raw::int);
+END $$;
+CREATE FUNCTION pg_temp.sized(bytes bytea) RETURNS bytea LANGUAGE sql IMMUTABLE AS
+$$ SELECT CASE WHEN bytes IS NULL THEN pg_temp.varint(-1) ELSE pg_temp.varint(length(bytes)) || bytes END $$;
+CREATE FUNCTION pg_temp.made(delta int, ms int8, key bytea, value bytea, headers bytea[] DEFAULT '{}') RETURNS bytea LANGUAGE sql IMMUTABLE AS $$
+    SELECT pg_temp.sized('\x00' || pg_temp.varint(ms) || pg_temp.varint(delta) || pg_temp.sized(key) || pg_temp.sized(value)
+                         || pg_temp.varint(cardinality(headers) / 2)
+                         || coalesce((SELECT string_agg(pg_temp.sized(h), '' ORDER BY n) FROM unnest(headers) WITH ORDINALITY AS u (h, n)), ''))
+$$;
+-- A batch of count records, base timestamp 2026-01-01.
+CREATE FUNCTION pg_temp.batch(count int, records bytea, attributes int DEFAULT 0, last_delta int DEFAULT NULL, base_ms int8 DEFAULT 1767225600000) RETURNS bytea LANGUAGE sql IMMUTABLE AS $$
+    SELECT int8send(0) || int4send(length(body) + 9) || int4send(-1) || '\x02' || int4send(pg_temp.crc32c(body)::bit(32)::int) || body
+    FROM (SELECT int2send(attributes::int2) || int4send(coalesce(last_delta, count - 1)) || int8send(base_ms) || int8send(base_ms + 1000) || int8send(-1) || int2send((-1)::int2)
+                 || int4send(-1) || int4send(count) || records AS body) AS b
+$$;
+-- Puts batches as one segment into the ring, as sh_commit_inline() would.
+CREATE FUNCTION pg_temp.put(topic text, part int, offsets int, batches bytea, max_ms int8 DEFAULT 1767225601000) RETURNS int8 LANGUAGE sql AS $$
+    WITH row AS (INSERT INTO streamhouse.inline_1 (object_id, bytes, written_at)
+                 VALUES (nextval('streamhouse.object_object_id_seq'), batches, now()) RETURNING object_id),
+    place AS (SELECT e.* FROM streamhouse.partition_end AS e JOIN streamhouse.topic AS t USING (topic_id) WHERE t.name = topic AND t.deleted_at IS NULL AND e.partition = part)
+    INSERT INTO streamhouse.segment (topic_id, partition, base_offset, end_offset, object_id, byte_start, byte_length, batches, leader_epoch, max_timestamp, running_max_timestamp, slot)
+    SELECT topic_id, part, end_offset, end_offset + offsets, object_id, 0, length(batches), 1, 0, max_ms, max_ms, 1 FROM row, place
+    RETURNING base_offset
+$$;
+
+CREATE FUNCTION pg_temp.json(values_ text[], base_ms int8) RETURNS bytea LANGUAGE sql IMMUTABLE AS $$
+    SELECT pg_temp.batch(cardinality(values_), (SELECT string_agg(pg_temp.made(n::int - 1, (n - 1) * 100, convert_to('k' || n, 'UTF8'), convert_to(v, 'UTF8')), '' ORDER BY n) FROM unnest(values_) WITH ORDINALITY AS u (v, n)), 0, NULL, base_ms)
+$$;
+-- Partition 0: three records at 0, 100 and 200 ms of 2026-01-01, then two a day later; partition 1: one at noon; partition 2: none.
+SELECT (t).name FROM sh_create_topic('packages', 3) AS t;
+SELECT pg_temp.put('packages', 0, 3, pg_temp.json('{"{\"Package\": \"vim\", \"Section\": \"editors\", \"Installed-Size\": 3500}","{\"Package\": \"nano\", \"Section\": \"editors\", \"Installed-Size\": 2900, \"Tag\": [\"a\", 1]}","{\"Package\": \"gcc\", \"Section\": \"devel\"}"}', 1767225600000), 1767225600200);
+SELECT pg_temp.put('packages', 0, 2, pg_temp.json('{null,"[1]"}', 1767312000000), 1767312000100);
+SELECT pg_temp.put('packages', 1, 1, pg_temp.json('{"{\"Package\": \"make\", \"Section\": \"devel\", \"Installed-Size\": \"1800\"}"}', 1767268800000), 1767268800000);
+
+SELECT topic, partition, "offset", "timestamp", convert_from(key, 'UTF8') AS key, convert_from(value, 'UTF8') AS value FROM sh_read('packages');
+SELECT * FROM sh_read_text('packages', '{1}');
+SELECT value ->> 'Section' AS section, count(*) FROM sh_read_json('packages') GROUP BY 1 ORDER BY 1;
+-- Some partitions, from an offset on, in a range of time: from its beginning, before its end.
+SELECT partition, "offset" FROM sh_read('packages', '{1,0}', from_offset => 0);
+SELECT partition, "offset" FROM sh_read('packages', from_offset => 3);
+SELECT partition, "offset" FROM sh_read('packages', from_time => '2026-01-01 00:00:00.1');
+SELECT partition, "offset" FROM sh_read('packages', from_time => '2026-01-01 00:00:00.1', to_time => '2026-01-01 00:00:00.2');
+SELECT partition, "offset" FROM sh_read('packages', from_time => '2026-01-01 00:00:00.100001', to_time => '2026-01-01 00:00:00.200001');
+SELECT partition, "offset" FROM sh_read('packages', from_time => '2026-01-01 06:00', to_time => '2026-01-02');
+SELECT partition, "offset" FROM sh_read('packages', from_time => '2027-01-01');
+SELECT count(*) FROM sh_read('packages', from_time => '-infinity', to_time => 'infinity');
+-- Bytes of a time that nobody wants are not even looked at: these are gone.
+BEGIN;
+UPDATE streamhouse.segment SET object_id = -1 WHERE end_offset = 3;
+SELECT partition, "offset" FROM sh_read('packages', from_time => '2026-01-01 06:00', to_time => '2026-01-02');
+ROLLBACK;
+SELECT * FROM sh_read('packages', '{3}');
+SELECT * FROM sh_read('packages', '{NULL}');
+SELECT * FROM sh_read(NULL);
+SELECT * FROM sh_read('no such topic');
+SELECT * FROM sh_read('packages', '{}');
+SELECT * FROM sh_read('packages', '{2}');
+
+-- What is no JSON, and what is no text.
+SELECT pg_temp.put('packages', 2, 4, pg_temp.batch(4, pg_temp.made(0, 0, '\xff', '{"a": 1}') || pg_temp.made(1, 0, 'k', '{"a": ') || pg_temp.made(2, 0, 'k', '\xff') || pg_temp.made(3, 0, 'k', '"\\u0000"')));
+SELECT "offset", key, value FROM sh_read_json('packages', '{2}');
+SELECT "offset", key, value FROM sh_read_json('packages', '{2}', from_offset => 2);
+SELECT "offset", key, value FROM sh_read_json('packages', '{2}', from_offset => 3);
+SELECT "offset", key, value FROM sh_read_json('packages', '{2}', invalid_as_null => true);
+SELECT "offset", key, value FROM sh_read_text('packages', '{2}');
+SELECT "offset", key, value FROM sh_read_text('packages', '{2}', invalid_as_null => true);
+
+-- A typed view.
+DELETE FROM streamhouse.segment AS s USING streamhouse.topic AS t WHERE s.topic_id = t.topic_id AND t.name = 'packages' AND s.partition = 2;
+SELECT sh_create_view('packages', '{"Package": "text", "Section": "varchar(20)", "Installed-Size": "int", "Tag": "jsonb", "it''s \"odd\"": "pg_catalog.timestamptz"}');
+\d packages
+SELECT * FROM packages ORDER BY partition, "offset";
+SELECT "Section", sum("Installed-Size") FROM packages GROUP BY 1 ORDER BY 1;
+SELECT sh_create_view('packages', name => 'Plain packages');
+SELECT * FROM "Plain packages" WHERE partition = 1;
+SELECT sh_create_view('packages');
+SELECT sh_create_view('packages', '{"a": "int; DROP TABLE x"}', 'other');
+SELECT sh_create_view('packages', '{"a": "no such type"}', 'other');
+SELECT sh_create_view('packages', '["a"]', 'other');
+SELECT sh_create_view(NULL);
+DROP VIEW packages, "Plain packages";
+
+-- A role without any right on tables or schemas reads, and its view is its own.
+CREATE ROLE regress_reader;
+GRANT CREATE ON SCHEMA public TO regress_reader;
+SELECT sh_grant('packages', 'regress_reader', 'consume');
+SET ROLE regress_reader;
+SELECT count(*) FROM sh_read('packages');
+SELECT count(*) FROM sh_fetch('packages', 0);
+SELECT sh_create_view('packages', '{"Package": "text"}', 'readers');
+SELECT "Package" FROM readers ORDER BY partition, "offset";
+SELECT relowner::regrole FROM pg_class WHERE oid = 'readers'::regclass;
+SELECT * FROM streamhouse.fetch_many('{1}', '{0}', '{0}', 1, 1);
+RESET ROLE;
+DROP VIEW readers;
+REVOKE CREATE ON SCHEMA public FROM regress_reader;
+DROP ROLE regress_reader;
+
+SELECT sh_delete_topic('packages');
+DELETE FROM streamhouse.inline_1;
