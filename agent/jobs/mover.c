@@ -84,7 +84,7 @@ static void mover_ask(Mover *mover, const BrainStatement *statement, BrainParame
                       BrainCallback callback)
 {
     brain_send(
-        mover->agent->brain, BRAIN_CONTROL,
+        mover->agent->brain, BRAIN_JOBS,
         &(BrainQuery){ .statement = statement, .parameters = parameters, .deadline_ms = MOVER_DEADLINE_MS },
         callback, mover);
 }
