@@ -23,6 +23,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 TOPIC = "packages"
 STALLED_AFTER_S = 60
 BATCH = 10_000
+LOG_WARNINGS = 4  # syslog's level, which librdkafka takes
 TERMINAL = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
 
 
@@ -91,6 +92,7 @@ def produce(kafka, records):
     failures = []
     producer = Producer({
         "bootstrap.servers": kafka,
+        "log_level": LOG_WARNINGS,
         "enable.idempotence": True,
         "linger.ms": 20,
         "queue.buffering.max.messages": 1_000_000,
@@ -123,6 +125,7 @@ def produce(kafka, records):
 def open_consumer(kafka):
     return Consumer({
         "bootstrap.servers": kafka,
+        "log_level": LOG_WARNINGS,
         "group.id": "quickstart",
         "enable.auto.commit": False,
         "enable.partition.eof": True,
@@ -164,7 +167,7 @@ def consume(kafka, count, total):
 
 def records_there(kafka, count):
     """How many records the topic holds; None when it does not exist, -1 when it has another number of partitions."""
-    metadata = AdminClient({"bootstrap.servers": kafka}).list_topics(timeout=30)
+    metadata = AdminClient({"bootstrap.servers": kafka, "log_level": LOG_WARNINGS}).list_topics(timeout=30)
     topic = metadata.topics.get(TOPIC)
     if topic is None:
         return None
@@ -182,7 +185,7 @@ def wait_for(future):
 
 
 def make_topic(kafka, count, exists):
-    admin = AdminClient({"bootstrap.servers": kafka})
+    admin = AdminClient({"bootstrap.servers": kafka, "log_level": LOG_WARNINGS})
     if exists:
         wait_for(admin.delete_topics([TOPIC], operation_timeout=30))
     wait_for(admin.create_topics([NewTopic(TOPIC, num_partitions=count, replication_factor=1)], operation_timeout=30))

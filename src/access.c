@@ -52,12 +52,17 @@ static AccessKey last_allowed = { InvalidOid, 0, 0 };
 
 static void access_forget(void)
 {
+    if (allowed) {
+        hash_destroy(allowed);
+    }
     allowed = NULL;
     last_allowed.role = InvalidOid;
 }
 
+/* The table's memory goes with the transaction. */
 static void transaction_ended(XactEvent event, void *argument)
 {
+    allowed = NULL;
     access_forget();
 }
 

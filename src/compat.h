@@ -7,7 +7,8 @@
 #include "storage/ipc.h"
 #include "utils/guc.h"
 
-/* The server's macro of that name, which its backends do not need, would break our enum in common/status.h. */
+/* The server's macro of that name, which its backends do not need, would break our enum in common/status.h.
+ */
 #undef STATUS_OK
 
 #if PG_VERSION_NUM < 140000 || PG_VERSION_NUM >= 190000

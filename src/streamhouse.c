@@ -9,6 +9,7 @@
 
 #include "commit_timing.h"
 #include "setting.h"
+#include "group_session.h"
 #include "watch.h"
 
 PG_MODULE_MAGIC;
@@ -167,6 +168,7 @@ void _PG_init(void)
     settings_define();
     watch_init();
     commit_timing_init();
+    group_session_init();
 }
 
 PG_FUNCTION_INFO_V1(streamhouse_setting);

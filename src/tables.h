@@ -14,8 +14,6 @@ enum {
     Natts_topic = Anum_topic_deleted_at
 };
 
-enum { Anum_config_definition_name = 1, Anum_config_definition_type, Anum_config_definition_default_value };
-
 enum {
     Anum_partition_topic_id = 1,
     Anum_partition_partition,
@@ -104,6 +102,8 @@ enum {
     Natts_producer = Anum_producer_written_at
 };
 
+enum { Anum_config_definition_name = 1, Anum_config_definition_type, Anum_config_definition_default_value };
+
 enum {
     Anum_commit_answer_object_id = 1,
     Anum_commit_answer_batch,
@@ -113,6 +113,33 @@ enum {
     Anum_commit_answer_base_offsets,
     Anum_commit_answer_answered_at,
     Natts_commit_answer = Anum_commit_answer_answered_at
+};
+
+enum {
+    Anum_consumer_group_group_id = 1,
+    Anum_consumer_group_name,
+    Anum_consumer_group_protocol_type,
+    Anum_consumer_group_group_epoch,
+    Anum_consumer_group_target_epoch,
+    Anum_consumer_group_assignor,
+    Anum_consumer_group_topics_hash,
+    Anum_consumer_group_version,
+    Anum_consumer_group_role,
+    Anum_consumer_group_created_at,
+    Natts_consumer_group = Anum_consumer_group_created_at
+};
+
+enum {
+    Anum_group_offset_group_id = 1,
+    Anum_group_offset_topic_id,
+    Anum_group_offset_partition,
+    Anum_group_offset_commit_id,
+    Anum_group_offset_committed_offset,
+    Anum_group_offset_leader_epoch,
+    Anum_group_offset_metadata,
+    Anum_group_offset_member_id,
+    Anum_group_offset_committed_at,
+    Natts_group_offset = Anum_group_offset_committed_at
 };
 
 #endif

@@ -42,7 +42,7 @@ void choose_commit_ended(Log *log, int64_t started_ms)
 Refusal choose_refusal(const Log *log)
 {
     const Chooser *chooser = &log->chooser;
-    if (log->call_id == log->call_id_end) {
+    if (log->call_id == log->call_id_end && !log->calls_reserving) {
         return REFUSAL_CALLS;
     }
     if (chooser->full_until_ms > log->now_ms) {

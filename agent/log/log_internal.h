@@ -17,7 +17,7 @@ typedef enum Refusal {
     REFUSAL_LATENCY, /* PostgreSQL is slow */
     REFUSAL_BACKLOG, /* much waits there to be moved */
     REFUSAL_FULL,    /* it said that it takes no more */
-    REFUSAL_CALLS    /* there is no id for the call */
+    REFUSAL_CALLS    /* no id for the call could be had; while one is asked for, batches wait for it */
 } Refusal;
 
 /* What the choice is made by. */

@@ -79,8 +79,9 @@ class SqlWriter(SqlThread):
         return self.chance.choice(self.topics), self.chance.randrange(self.partitions)
 
     def send(self, transaction=None):
+        """By this session: what the one before it was cut off from may come later still."""
         value = f"{self.name}/{self.next_number()}/{'x' * self.chance.randrange(300)}"
-        return self.history.send(self.name, value.encode(), transaction)
+        return self.history.send(f"{self.name}, session {self.cut_off}", value.encode(), transaction)
 
     def timeout(self):
         """Now and then one that strikes in the middle."""
@@ -91,7 +92,6 @@ class SqlWriter(SqlThread):
 
     def produce_sql(self, record, topic, partition):
         """sh_produce() in one of its forms; its row says to whom it belongs."""
-        self.expected = (topic, partition)
         how = self.chance.choice((f"partition => {partition}", f"key => 'k{partition}'", "key => NULL"))
         return (f"SELECT chr(1) || '{topic}', partition, \"offset\", '{self.text(record)}' "
                 f"FROM sh_produce('{topic}', '{self.text(record)}'::text, {how});")
@@ -145,7 +145,7 @@ class TransactionWriter(SqlWriter):
     def work(self, session):
         transaction = f"{self.name}/{self.next_number()}"
         kept, doomed = [], []
-        statements = self.statements(transaction, kept, doomed)
+        statements = list(self.statements(transaction, kept, doomed))
         isolation = self.chance.choice(("READ COMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"))
         end = "ROLLBACK" if self.chance.random() < 0.15 else "COMMIT"
         for record in doomed + (kept if end == "ROLLBACK" else []):

@@ -10,6 +10,8 @@ import tempfile
 import time
 
 MARK = "\x01"
+# SQLSTATEs of a connection that is gone; psql gives an error that it noticed itself none.
+CUT_OFF = ("57P", "08")
 
 
 class Lost(Exception):
@@ -66,6 +68,8 @@ class Session:
             line = self.read_line(deadline)
             if line.startswith(mark + " "):
                 sqlstate = line.split(" ")[1]
+                if not sqlstate or sqlstate.startswith(CUT_OFF):
+                    raise Lost
                 return Answer(lines, None if sqlstate == "00000" else sqlstate)
             lines.append(line)
 
