@@ -72,4 +72,8 @@
     ExecInsertIndexTuples((result), (slot), (estate), false, false, NULL, NIL)
 #endif
 
+/* As libpq/libpq.h declares it, which cannot be included without GSSAPI's headers where PostgreSQL was built
+ * with it. */
+extern bool pq_check_connection(void);
+
 #endif

@@ -307,6 +307,17 @@ static bool has_written(void)
     return TransactionIdIsValid(GetTopTransactionIdIfAny());
 }
 
+/* A client that is gone must not be given records, nor keep its partitions for as long as it wanted to wait.
+ */
+static void check_client(void)
+{
+    if (MyProcPort && !pq_check_connection()) {
+        ClientConnectionLost = true;
+        InterruptPending = true;
+    }
+    CHECK_FOR_INTERRUPTS();
+}
+
 /* Waits for records, or until it is time to look at the group again. */
 static void poll_wait(Poll *poll, Wait *wait, TimestampTz deadline)
 {
@@ -314,6 +325,7 @@ static void poll_wait(Poll *poll, Wait *wait, TimestampTz deadline)
         TimestampTzPlusMilliseconds(GetCurrentTimestamp(), poll->was_busy ? BUSY_AGAIN_MS : LOOK_AGAIN_MS);
     wait->deadline = Min(deadline, again);
     (void)wait_for_partitions(wait, poll->fcinfo, poll->ends, poll->end_count);
+    check_client();
 }
 
 Datum streamhouse_poll(PG_FUNCTION_ARGS)

@@ -167,8 +167,8 @@ void _PG_init(void)
 {
     settings_define();
     watch_init();
-    commit_timing_init();
     group_session_init();
+    commit_timing_init();
 }
 
 PG_FUNCTION_INFO_V1(streamhouse_setting);
