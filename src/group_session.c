@@ -46,8 +46,9 @@ static void sessions_undo(SubTransactionId aborted)
 {
     for (GroupSession *session = sessions; session; session = session->next) {
         session->is_known = false;
-        session->checked_at = 0;
-        session->seen_at = 0;
+        if (session->seen_in >= aborted) {
+            session->seen_at = 0;
+        }
         session->is_member = session->is_member && session->joined_in < aborted;
         for (int i = 0; i < session->partition_count; i++) {
             if (session->partitions[i].moved_in >= aborted) {
@@ -64,7 +65,7 @@ static void transaction_ended(XactEvent event, void *argument)
     }
     if (event == XACT_EVENT_ABORT || event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE) {
         for (GroupSession *session = sessions; session; session = session->next) {
-            session->joined_in = InvalidSubTransactionId;
+            session->joined_in = session->seen_in = InvalidSubTransactionId;
             for (int i = 0; i < session->partition_count; i++) {
                 session->partitions[i].moved_in = InvalidSubTransactionId;
             }
@@ -268,6 +269,7 @@ void group_session_seen(GroupSession *session)
     parameter_add_text(&parameters, session->member_id);
     (void)query_value("SELECT streamhouse.session_seen($1, $2)", &parameters, &is_null);
     session->seen_at = GetCurrentTimestamp();
+    session->seen_in = GetCurrentSubTransactionId();
 }
 
 /* False when the group is gone. */
