@@ -283,3 +283,16 @@ SELECT "group", state FROM sh_groups();
 SELECT sh_delete_group("group") FROM sh_groups();
 SELECT count(*) FROM streamhouse.group_offset;
 SELECT sh_delete_topic(name) FROM streamhouse.topic WHERE name IN ('shop', 'shop2', 'workshop4', 'times') AND deleted_at IS NULL;
+
+-- what a session knew of a group does not outlive the extension
+SELECT (sh_create_topic('before', 1)).name;
+SELECT count(*) FROM sh_poll('g', '{before}');
+SET client_min_messages = warning;
+DROP EXTENSION streamhouse;
+CREATE EXTENSION streamhouse;
+SELECT (sh_create_topic('after', 1)).name, pg_temp.fill('after', 0, 2);
+SELECT sh_join('other', '{after}') IS NOT NULL AS joined;
+SELECT count(*) FROM sh_poll('g', '{after}');
+SELECT count(*) FROM sh_poll('g', '{after}');
+SELECT topics FROM sh_describe_group('g');
+SELECT sh_leave('g'), sh_leave('other'), sh_delete_group('g'), sh_delete_group('other'), sh_delete_topic('after');
