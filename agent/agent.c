@@ -122,6 +122,12 @@ void agent_fail(Agent *agent, const char *component, const Status *why)
     agent_drain(agent);
 }
 
+void agent_abandon(const char *component, const Status *why)
+{
+    journal(JOURNAL_ERROR, component, "%s", why->message);
+    _exit(EXIT_FAILURE);
+}
+
 static void setting_changed(const SettingRow *row, const char *before, const char *after, bool applied,
                             void *context)
 {

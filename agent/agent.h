@@ -78,6 +78,8 @@ int agent_run(Agent *agent, Settings *settings, const Module *modules);
 void agent_drain(Agent *agent);
 /* The same because of a failure nothing can be done about: the exit code will be 1. */
 void agent_fail(Agent *agent, const char *component, const Status *why);
+/* Likewise, at once: what was accepted is not to be finished, and its producers will send it again. */
+void agent_abandon(const char *component, const Status *why) __attribute__((noreturn));
 /* What SIGHUP does. */
 void agent_reload(Agent *agent);
 const char *agent_state_name(AgentState state);

@@ -6,7 +6,9 @@
 #include "agent/api/api.h"
 #include "agent/brain/brain.h"
 #include "agent/catalog/catalog.h"
+#include "agent/jobs/chores.h"
 #include "agent/jobs/lease.h"
+#include "agent/jobs/mover.h"
 #include "agent/jobs/reaper.h"
 #include "agent/jobs/watch.h"
 #include "agent/journal.h"
@@ -25,6 +27,8 @@ static struct {
     LogService *log;
     Watch *watch;
     Reaper *reaper;
+    Mover *mover;
+    Chores *chores;
     uv_timer_t *probe_timer;
     int backends;           /* brain and store, as long as they are open */
     ModuleDrained *drained; /* whom the module that drains now is to tell */
@@ -240,14 +244,17 @@ static void data_free(Agent *agent)
     agent->store = NULL;
 }
 
-/* Jobs: the lease, the watch, the reaper. */
+/* Jobs: the lease, the watch, the reaper, the mover, the chores. */
 
 static Status jobs_module_start(Agent *agent)
 {
     agent->lease = lease_new(agent);
     modules.watch = watch_new(agent);
     modules.reaper = reaper_new(agent);
-    return agent->lease && modules.watch && modules.reaper ? status_ok() : modules_no_memory();
+    modules.mover = mover_new(agent);
+    modules.chores = chores_new(agent);
+    bool made = agent->lease && modules.watch && modules.reaper && modules.mover && modules.chores;
+    return made ? status_ok() : modules_no_memory();
 }
 
 /* Runs when every producer has its answer: the next leader can take over at once. */
@@ -259,6 +266,8 @@ static void jobs_module_drain(Agent *agent, const Module *module, ModuleDrained 
 
 static void jobs_module_stop(Agent *agent)
 {
+    chores_free(modules.chores);
+    mover_free(modules.mover);
     reaper_free(modules.reaper);
     watch_free(modules.watch);
     lease_free(agent->lease);

@@ -117,6 +117,10 @@ SETTING(reap_interval_ms, DURATION, "60s", 100, 86400000, "", RELOADABLE,
         "How often objects that nothing refers to are looked for.")
 SETTING(reap_objects_max, COUNT, "1000", 1, 10000, "", RELOADABLE,
         "Objects deleted in one such round.")
+SETTING(mover_interval_ms, DURATION, "1s", 10, 3600000, "", RELOADABLE,
+        "How often records that PostgreSQL holds are looked at: whether they are to move to an object. When they are is a setting of PostgreSQL: streamhouse.inline_move_bytes and streamhouse.inline_move_age.")
+SETTING(mover_bytes_max, BYTES, "64MiB", 65536, 1073741824, "", RELOADABLE,
+        "Most bytes of records that move to one object. Memory for them is taken while they do.")
 
 SECTION("Write path")
 SETTING(linger_ms, DURATION, "auto", 0, 60000, "", RELOADABLE | AUTOMATIC,
@@ -125,6 +129,16 @@ SETTING(idle_flush_ms, DURATION, "auto", 0, 60000, "", RELOADABLE | AUTOMATIC,
         "While no object is being written, the next one is as soon as no batch arrived for this long. auto: 0ms in a folder, 20ms on S3.")
 SETTING(flush_bytes, BYTES, "8MiB", 1024, 1073741824, "", RELOADABLE,
         "An object is written when it has this many bytes.")
+SETTING(inline_flush_bytes, BYTES, "256KiB", 0, 4194304, "", RELOADABLE,
+        "Of topics with streamhouse.write.path=auto: while more bytes than this are pending, they go to an object; fewer go inline, into PostgreSQL. 0: all go to objects.")
+SETTING(inline_commit_ms, DURATION, "50ms", 1, 60000, "", RELOADABLE,
+        "While PostgreSQL takes longer than this for a commit (smoothed), records of such topics go to objects.")
+SETTING(inline_rate_bytes, BYTES, "8MiB", 1024, 1073741824, "", RELOADABLE,
+        "Bytes a second that may go inline; what is more goes to objects, unless its topic says inline.")
+SETTING(inline_backlog_max, BYTES, "1GiB", 1048576, 1099511627776, "", RELOADABLE,
+        "While more bytes than this wait in PostgreSQL to be moved into objects, records of such topics go to objects.")
+SETTING(contended_wait_ms, DURATION, "1s", 0, 60000, "", RELOADABLE,
+        "A partition that SQL transactions keep locked is waited for so long at a time, on a connection of its own, until the producer's timeout. 0: it is only tried again and again.")
 SETTING(produce_bytes_max, BYTES, "256MiB", 1048576, 1099511627776, "", RELOADABLE,
         "Memory for records that are not yet durable; beyond it, producers' sockets are not read. At least frame_bytes_max.")
 SETTING(validate_compressed, BOOL, "yes", 0, 0, "", RELOADABLE,

@@ -25,6 +25,10 @@ def shown(value, form="{:.0f}"):
     return ABSENT if value is None else form.format(value)
 
 
+def size_name(size):
+    return f"{size // 1024} KiB" if size % 1024 == 0 else f"{size} B"
+
+
 def table(heading, rows):
     """Columns as wide as their widest cell, as Markdown that can be read as it is."""
     widths = [max(len(row[i]) for row in [heading, *rows]) for i in range(len(heading))]

@@ -4,18 +4,16 @@ A stack has `brokers` (host:port), `parts` (name → pid of the process, or of t
 """
 import os
 import shutil
-import socket
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
+import database
 import gauge
+from programs import ROOT, await_start, end, free_port, run
 
-ROOT = Path(__file__).resolve().parent.parent
 KAFKA_VERSION = os.environ.get("KAFKA_VERSION", "4.2.0")
-START_TIMEOUT_S = 60
 # What Kafka's own start script gives the JVM.
 JVM_OPTIONS = ("-Xmx1g -Xms1g -server -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyPercent=35 "
                "-XX:+ExplicitGCInvokesConcurrent -Djava.awt.headless=true").split()
@@ -45,44 +43,6 @@ log.segment.bytes=1073741824
 log.retention.check.interval.ms=300000
 log.segment.delete.delay.ms=1000
 """
-
-
-class StackError(Exception):
-    pass
-
-
-def run(*command, **options):
-    done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          check=False, **options)
-    if done.returncode != 0:
-        raise StackError(f"{' '.join(str(part) for part in command)}\n{done.stdout.strip()[-2000:]}")
-    return done.stdout
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def await_start(process, log, is_ready):
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while not is_ready():
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise StackError(f"did not start; its log ends:\n{Path(log).read_text(errors='replace')[-2000:]}")
-        time.sleep(0.1)
-
-
-def end(process):
-    """Asks a process to end and insists after a while."""
-    if process is None or process.poll() is not None:
-        return
-    process.terminate()
-    try:
-        process.wait(30)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 class Kafka:
@@ -136,44 +96,36 @@ class Kafka:
 class StreamHouse:
     """StreamHouse: a private PostgreSQL with the extension, and an agent whose objects go to a folder on the same disk."""
     name = "streamhouse"
-    settings = ("shared_preload_libraries=streamhouse", "shared_buffers=256MB", "max_wal_size=2GB", "fsync=on")
+    settings = (*database.FSYNC, "shared_buffers=256MB", "max_wal_size=2GB")
 
-    def __init__(self, folder):
+    def __init__(self, folder, *settings, agent=()):
         self.folder = Path(folder)
         self.agent_binary = Path(os.environ.get("AGENT_BINARY", ROOT / "build/release/streamhouse-agent"))
-        self.home = None
+        self.agent_settings = agent
+        self.store = f"file://{self.folder}/store"
+        self.postgres = database.Postgres(self.folder / "database", *self.settings, f"streamhouse.store={self.store}", *settings)
         self.process = None
         self.brokers = None
         self.parts = {}
         self.http = None
         self.version = None
 
-    def postgres(self, verb, *arguments):
-        return run(ROOT / "scripts/postgres.sh", verb, self.home, *arguments)
-
     def start(self):
         self.folder.mkdir(parents=True)
-        self.version = (f"StreamHouse {run(self.agent_binary, '--version').split()[-1]} on "
-                        f"PostgreSQL {run('pg_config', '--version').split()[1]}")
-        self.home = run("bash", "-c", '. scripts/postgres.sh; postgres_home "$1"', "bash", self.folder, cwd=ROOT).strip()
-        self.postgres("create", f"port={free_port()}", *self.settings)
-        self.postgres("start")
-        self.postgres("prepare")
+        self.version = f"StreamHouse {run(self.agent_binary, '--version').split()[-1]} on PostgreSQL {self.postgres.version}"
+        self.postgres.start()
         self.start_agent()
-        postmaster = int((Path(self.home) / "data/postmaster.pid").read_text().split()[0])
-        self.parts = {"agent": self.process.pid, "postgres": postmaster}
+        self.parts = {"agent": self.process.pid, "postgres": self.postgres.pid}
         self.shares = []
 
     def start_agent(self):
-        exports = dict(word.split("=", 1) for word in self.postgres("env").split()[1:])
         port, http = free_port(), free_port()
         self.brokers, self.http = f"127.0.0.1:{port}", f"http://127.0.0.1:{http}"
-        database = f"host={exports['PGHOST']} port={exports['PGPORT']} dbname={exports['PGDATABASE']} user=agent"
         log = self.folder / "agent.log"
         with open(log, "wb") as output:
             self.process = subprocess.Popen(
-                [self.agent_binary, f"--database={database}", f"--kafka-port={port}", f"--http-port={http}",
-                 f"--store=file://{self.folder}/store", "--agent-name=bench"],
+                [self.agent_binary, f"--database={self.postgres.conninfo('agent')}", f"--kafka-port={port}", f"--http-port={http}",
+                 f"--store={self.store}", "--agent-name=bench", *self.agent_settings],
                 stdout=output, stderr=output, stdin=subprocess.DEVNULL)
         await_start(self.process, log, self.is_ready)
 
@@ -191,9 +143,7 @@ class StreamHouse:
 
     def stop(self):
         end(self.process)
-        if self.home:
-            self.postgres("stop", "immediate")
-            shutil.rmtree(self.home, ignore_errors=True)
+        self.postgres.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -1,5 +1,5 @@
-/* murmur2.h: the hash by which Kafka's Java client chooses a partition for a key (org.apache.kafka.common.utils,
- * 32-bit MurmurHash2 with seed 0x9747b28c). */
+/* murmur2.h: the hash by which Kafka's Java client chooses a partition for a key
+ * (org.apache.kafka.common.utils, 32-bit MurmurHash2 with seed 0x9747b28c). */
 #ifndef STREAMHOUSE_MURMUR2_H
 #define STREAMHOUSE_MURMUR2_H
 

@@ -54,12 +54,6 @@ static size_t nullable_size(Slice bytes)
     return slice_is_null(bytes) ? 1 : varlong_size((int64_t)bytes.size) + bytes.size;
 }
 
-static void nullable_write(Writer *out, Slice bytes)
-{
-    writer_varint(out, slice_is_null(bytes) ? -1 : (int32_t)bytes.size);
-    writer_bytes(out, bytes.data, bytes.size);
-}
-
 static size_t record_size(const RecordInput *record, int64_t timestamp_delta, int32_t offset_delta)
 {
     size_t size = 1 + varlong_size(timestamp_delta) + varlong_size(offset_delta) +
@@ -71,19 +65,46 @@ static size_t record_size(const RecordInput *record, int64_t timestamp_delta, in
     return size;
 }
 
-static void record_write(Writer *out, const RecordInput *record, int64_t timestamp_delta,
+static uint8_t *varlong_put(uint8_t *at, int64_t value)
+{
+    uint64_t twice = (uint64_t)value << 1;
+    uint64_t left = value < 0 ? ~twice : twice;
+    while (left >= 0x80) {
+        *at++ = (uint8_t)(left | 0x80);
+        left >>= 7;
+    }
+    *at++ = (uint8_t)left;
+    return at;
+}
+
+static uint8_t *nullable_put(uint8_t *at, Slice bytes)
+{
+    if (slice_is_null(bytes)) {
+        return varlong_put(at, -1);
+    }
+    at = varlong_put(at, (int64_t)bytes.size);
+    memcpy(at, bytes.data, bytes.size);
+    return at + bytes.size;
+}
+
+/* Room is made once for the whole record: this runs for every record that is produced in SQL. */
+static void record_write(Writer *out, const RecordInput *record, size_t size, int64_t timestamp_delta,
                          int32_t offset_delta)
 {
-    writer_varint(out, (int32_t)record_size(record, timestamp_delta, offset_delta));
-    writer_i8(out, 0);
-    writer_varlong(out, timestamp_delta);
-    writer_varint(out, offset_delta);
-    nullable_write(out, record->key);
-    nullable_write(out, record->value);
-    writer_varint(out, record->header_count);
+    uint8_t *at = writer_extend(out, varlong_size((int64_t)size) + size);
+    if (!at) {
+        return;
+    }
+    at = varlong_put(at, (int64_t)size);
+    *at++ = 0;
+    at = varlong_put(at, timestamp_delta);
+    at = varlong_put(at, offset_delta);
+    at = nullable_put(at, record->key);
+    at = nullable_put(at, record->value);
+    at = varlong_put(at, record->header_count);
     for (int32_t i = 0; i < record->header_count; i++) {
-        nullable_write(out, record->headers[i].key);
-        nullable_write(out, record->headers[i].value);
+        at = nullable_put(at, record->headers[i].key);
+        at = nullable_put(at, record->headers[i].value);
     }
 }
 
@@ -102,12 +123,16 @@ void record_builder_add_at(RecordBuilder *builder, int32_t offset_delta, const R
     int64_t base_timestamp = builder->record_count > 0 ? builder->base_timestamp : record->timestamp;
     int64_t timestamp_delta;
     if (offset_delta <= builder->last_offset_delta || !headers_are_sound(record) ||
-        __builtin_sub_overflow(record->timestamp, base_timestamp, &timestamp_delta) ||
-        record_size(record, timestamp_delta, offset_delta) > INT32_MAX - builder->records.used) {
+        __builtin_sub_overflow(record->timestamp, base_timestamp, &timestamp_delta)) {
         builder->failed = true;
         return;
     }
-    record_write(&builder->records, record, timestamp_delta, offset_delta);
+    size_t size = record_size(record, timestamp_delta, offset_delta);
+    if (size > INT32_MAX - builder->records.used) {
+        builder->failed = true;
+        return;
+    }
+    record_write(&builder->records, record, size, timestamp_delta, offset_delta);
     builder->base_timestamp = base_timestamp;
     if (builder->record_count == 0 || record->timestamp > builder->max_timestamp) {
         builder->max_timestamp = record->timestamp;

@@ -2,8 +2,9 @@
 """packages.py: sends this machine's package index through StreamHouse with an ordinary Kafka client, reads it back and
 compares every byte.
 
-One record per package, keyed by its name, into topic `packages`. Records that are there already are read and compared; only
-when they are not the index as it is now (a first run, or an `apt-get update` since) is the topic made anew and filled.
+One record per package, keyed by its name, its fields as a JSON object, into topic `packages`. Records that are there already
+are read and compared; only when they are not the index as it is now (a first run, or an `apt-get update` since) is the topic
+made anew and filled.
 """
 import argparse
 import hashlib
@@ -22,6 +23,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 TOPIC = "packages"
 STALLED_AFTER_S = 60
 BATCH = 10_000
+LOG_WARNINGS = 4  # syslog's level, which librdkafka takes
 TERMINAL = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
 
 
@@ -48,15 +50,17 @@ class Progress:
         self.show(done, end=" " + paint(32, "done"))
 
 
+FIELD = re.compile(r"^([A-Za-z][A-Za-z0-9-]*): ?(.*(?:\n[ \t].*)*)", re.MULTILINE)
+
+
 def read_index():
-    """The package index as [(name, paragraph)], in apt's order."""
-    text = subprocess.run(["apt-cache", "dumpavail"], stdout=subprocess.PIPE, check=True).stdout
-    name = re.compile(rb"^Package: *(\S+)", re.MULTILINE)
+    """The package index as [(name, JSON object of its fields)], in apt's order."""
+    text = subprocess.run(["apt-cache", "dumpavail"], stdout=subprocess.PIPE, check=True).stdout.decode(errors="replace")
     records = []
-    for paragraph in text.split(b"\n\n"):
-        found = name.search(paragraph)
-        if found:
-            records.append((found.group(1), paragraph))
+    for paragraph in text.split("\n\n"):
+        fields = dict(FIELD.findall(paragraph))
+        if "Package" in fields:
+            records.append((fields["Package"].encode(), json.dumps(fields, ensure_ascii=False).encode()))
     return records
 
 
@@ -88,6 +92,7 @@ def produce(kafka, records):
     failures = []
     producer = Producer({
         "bootstrap.servers": kafka,
+        "log_level": LOG_WARNINGS,
         "enable.idempotence": True,
         "linger.ms": 20,
         "queue.buffering.max.messages": 1_000_000,
@@ -120,6 +125,7 @@ def produce(kafka, records):
 def open_consumer(kafka):
     return Consumer({
         "bootstrap.servers": kafka,
+        "log_level": LOG_WARNINGS,
         "group.id": "quickstart",
         "enable.auto.commit": False,
         "enable.partition.eof": True,
@@ -161,7 +167,7 @@ def consume(kafka, count, total):
 
 def records_there(kafka, count):
     """How many records the topic holds; None when it does not exist, -1 when it has another number of partitions."""
-    metadata = AdminClient({"bootstrap.servers": kafka}).list_topics(timeout=30)
+    metadata = AdminClient({"bootstrap.servers": kafka, "log_level": LOG_WARNINGS}).list_topics(timeout=30)
     topic = metadata.topics.get(TOPIC)
     if topic is None:
         return None
@@ -179,7 +185,7 @@ def wait_for(future):
 
 
 def make_topic(kafka, count, exists):
-    admin = AdminClient({"bootstrap.servers": kafka})
+    admin = AdminClient({"bootstrap.servers": kafka, "log_level": LOG_WARNINGS})
     if exists:
         wait_for(admin.delete_topics([TOPIC], operation_timeout=30))
     wait_for(admin.create_topics([NewTopic(TOPIC, num_partitions=count, replication_factor=1)], operation_timeout=30))

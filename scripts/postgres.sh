@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # postgres.sh: a private PostgreSQL in a folder of its own, reached by its socket alone, run by somebody who is not root.
 #   postgres.sh create DIR [name=value …]   makes the cluster, with those settings
+#   postgres.sh standby DIR PRIMARY [name=value …]   makes a standby of the running cluster in PRIMARY
+#   postgres.sh promote DIR                 makes a running standby a primary
 #   postgres.sh start DIR | stop DIR [fast|immediate] | status DIR
 #   postgres.sh env DIR                     prints shell exports for psql and its kin
 # Sourced, it defines the same as functions: postgres_create and so on. DIR is an absolute path.
@@ -47,15 +49,33 @@ postgres_home() {
     printf '%s\n' "$home"
 }
 
+postgres_folders() {
+    mkdir -p "$1"
+    install -d -m 0700 -o "$(postgres_user)" "$1/data" "$1/socket"
+    install -m 0600 -o "$(postgres_user)" /dev/null "$1/log"
+}
+
 postgres_create() {
     local home=$1
     shift
-    mkdir -p "$home"
-    install -d -m 0700 -o "$(postgres_user)" "$home/data" "$home/socket"
-    install -m 0600 -o "$(postgres_user)" /dev/null "$home/log"
+    postgres_folders "$home"
     as_postgres "$(postgres_bindir)/initdb" --pgdata="$home/data" --username=streamhouse --auth-local=trust \
         --auth-host=reject --encoding=UTF8 --locale=C.UTF-8 --no-instructions >>"$home/log" || return 1
     postgres_settings "$home" "$@" >>"$home/data/postgresql.conf"
+}
+
+# The settings that follow outdo those that were copied with the primary's.
+postgres_standby() {
+    local home=$1 primary=$2
+    shift 2
+    postgres_folders "$home"
+    as_postgres "$(postgres_bindir)/pg_basebackup" --pgdata="$home/data" --host="$primary/socket" --port="$(postgres_port "$primary")" \
+        --username=streamhouse --checkpoint=fast --wal-method=stream --write-recovery-conf >>"$home/log" || return 1
+    postgres_settings "$home" "$@" >>"$home/data/postgresql.conf"
+}
+
+postgres_promote() {
+    as_postgres "$(postgres_bindir)/pg_ctl" promote --wait --timeout=120 --silent --pgdata="$1/data"
 }
 
 # Only the socket listens: nobody but its owner (and root) can knock, so that trust is safe there.
@@ -123,12 +143,12 @@ if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
     set -euo pipefail
     verb=${1:-help}
     case $verb in
-    create | start | stop | status | env | prepare)
+    create | standby | promote | start | stop | status | env | prepare)
         shift
         "postgres_$verb" "$@"
         ;;
     *)
-        sed -n '2,6s/^# \{0,1\}//p' "$0"
+        sed -n '2,8s/^# \{0,1\}//p' "$0"
         exit 2
         ;;
     esac

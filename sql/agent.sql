@@ -167,3 +167,8 @@ RESET ROLE;
 SET ROLE streamhouse_admin;
 SELECT sh_agent_leave(1, md5('p1')::uuid);
 RESET ROLE;
+
+-- a process that was registered elsewhere is not taken in: what it remembers is of another cluster
+SELECT agent_id FROM sh_agent_heartbeat('stray', md5('stray')::uuid, 'h', 1, NULL, NULL, NULL, NULL, 60000, 3);
+\echo :LAST_ERROR_SQLSTATE
+SELECT count(*) FROM streamhouse.agent WHERE name = 'stray';

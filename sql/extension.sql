@@ -36,20 +36,30 @@ SELECT oid::regclass FROM relation AS r WHERE relkind = 'r' AND NOT EXISTS (SELE
 SELECT oid::regprocedure FROM routine
 WHERE prosecdef AND NOT coalesce(proconfig && '{"search_path=pg_catalog, pg_temp"}'::text[], false);
 
--- nobody but the roles may call a function: PUBLIC has a right to those alone that ask for rights on the topic, or the group
-SELECT DISTINCT proname FROM routine WHERE proacl IS NULL OR EXISTS (SELECT FROM aclexplode(proacl) WHERE grantee = 0) ORDER BY 1;
+-- every function that runs as the owner for its caller calls one that nobody else may, which pins its search_path if it is not C
+SELECT p.oid::regprocedure FROM routine AS p
+WHERE p.prosrc = 'streamhouse_as_owner'
+  AND NOT EXISTS (SELECT FROM routine AS i JOIN pg_language AS l ON l.oid = i.prolang
+                  WHERE i.pronamespace = 'streamhouse'::regnamespace AND 'sh_' || i.proname = p.proname AND i.proargtypes = p.proargtypes
+                    AND (l.lanname = 'c' OR coalesce(i.proconfig && '{"search_path=pg_catalog, pg_temp"}'::text[], false)));
 
--- nobody but the owner may read or write a table; readers may see five views and tables
+-- every function's callers are named, PUBLIC (shown as -) among them, below
+SELECT oid::regprocedure FROM routine WHERE proacl IS NULL;
+-- in schema streamhouse, what views and sh_watch() call may be called by others than the owner
+SELECT p.oid::regprocedure, x.grantee::regrole FROM routine AS p, aclexplode(p.proacl) AS x
+WHERE p.pronamespace = 'streamhouse'::regnamespace AND x.grantee <> p.proowner ORDER BY p.oid::regprocedure::text COLLATE "C";
+
+-- nobody but the owner may read or write a table; readers may see views and a table
 SELECT r.oid::regclass, x.grantee::regrole, x.privilege_type
 FROM relation AS r, aclexplode(r.relacl) AS x WHERE x.grantee <> r.relowner ORDER BY r.oid::regclass::text COLLATE "C", 2, 3;
 
--- pg_dump carries the rows of every table but the definitions, which the extension brings
+-- pg_dump carries the rows of every table but the definitions, which the extension brings, and what is measured
 SELECT oid::regclass FROM relation
-WHERE relkind IN ('r', 'S') AND oid <> ALL ((SELECT extconfig FROM pg_extension WHERE extname = 'streamhouse')::oid[]);
+WHERE relkind IN ('r', 'S') AND oid <> ALL ((SELECT extconfig FROM pg_extension WHERE extname = 'streamhouse')::oid[]) ORDER BY oid::regclass::text COLLATE "C";
 
 -- what each role may call, by name
-SELECT x.grantee::regrole AS role, string_agg(DISTINCT p.proname COLLATE "C", ' ') AS routines
-FROM routine AS p, aclexplode(p.proacl) AS x WHERE x.grantee <> p.proowner GROUP BY x.grantee ORDER BY x.grantee::regrole::text COLLATE "C";
+SELECT DISTINCT x.grantee::regrole::text COLLATE "C" AS role, p.proname COLLATE "C" AS routine
+FROM routine AS p, aclexplode(p.proacl) AS x WHERE x.grantee <> p.proowner ORDER BY 1, 2;
 
 -- nothing in the functions' schema is named other than sh_*, and nothing sh_* is elsewhere
 SELECT oid::regprocedure FROM routine WHERE (pronamespace = 'streamhouse'::regnamespace) = (proname LIKE 'sh\_%');

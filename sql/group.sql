@@ -252,6 +252,7 @@ CREATE ROLE test_group_bob;
 CREATE ROLE test_group_team ROLE test_group_ann, test_group_bob;
 SELECT (sh_create_topic('desk', 1)).name;
 GRANT USAGE ON SCHEMA public TO test_group_ann, test_group_bob;
+SELECT sh_grant('desk', role, 'consume') FROM unnest('{test_group_ann,test_group_team}'::name[]) AS role;
 SET ROLE test_group_ann;
 SELECT count(*) FROM sh_poll('anns', '{desk}');
 SELECT "group", members, created_by FROM sh_groups();

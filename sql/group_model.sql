@@ -161,4 +161,4 @@ CALL pg_temp.run(150, 0.4);
 SELECT count(DISTINCT split_part(what, ' ', 1)) FROM step;
 UPDATE streamhouse.group_member SET last_seen = '-infinity', session_timeout_ms = 1;
 SELECT sh_delete_group('model');
-SELECT sh_delete_topic('model-' || n) FROM generate_series(1, 5) AS n;
+SELECT count(sh_delete_topic('model-' || n)) FROM generate_series(1, 5) AS n;

@@ -98,19 +98,7 @@ SELECT * FROM pg_temp.left_over(:doomed);
 SELECT object_id, state FROM streamhouse.object WHERE object_id BETWEEN 20 AND 22 ORDER BY 1;
 SELECT segments, epochs, topics FROM pg_temp.left_over(:kept);
 
--- of a producer's rows the newest stays, wherever the sweep's windows end, until it is too old
-DELETE FROM streamhouse.producer;
-INSERT INTO streamhouse.producer
-SELECT :kept, p, i, n, 0, '{0}', '{0}', '{0}', CASE WHEN i = 3 THEN now() - interval '2 days' ELSE now() END
-FROM generate_series(0, 1) AS p, generate_series(1, 3) AS i, generate_series(1, 7) AS n;
-DO $$ BEGIN FOR i IN 1 .. 30 LOOP PERFORM sh_reap(1, 1); END LOOP; END $$;
-SELECT partition, producer_id, array_agg(end_offset) FROM streamhouse.producer GROUP BY 1, 2 ORDER BY 1, 2;
 RESET streamhouse.reap_rows_max;
-
--- answers are kept for their time
-INSERT INTO streamhouse.commit_answer SELECT n, 0, '{0}', '{committed}', '{0}', '{7}', now() - n * interval '40 minutes' FROM generate_series(0, 3) AS n;
-SELECT count(*) >= 0 AS reaped FROM sh_reap(1, 1);
-SELECT object_id FROM streamhouse.commit_answer ORDER BY 1;
 
 -- the sweep finds what was committed without any segment, however many objects there are
 SET streamhouse.reap_rows_max = 50;

@@ -113,6 +113,7 @@ DROP VIEW packages, "Plain packages";
 -- A role without any right on tables or schemas reads, and its view is its own.
 CREATE ROLE regress_reader;
 GRANT CREATE ON SCHEMA public TO regress_reader;
+SELECT sh_grant('packages', 'regress_reader', 'consume');
 SET ROLE regress_reader;
 SELECT count(*) FROM sh_read('packages');
 SELECT count(*) FROM sh_fetch('packages', 0);

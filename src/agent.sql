@@ -237,6 +237,7 @@ COMMENT ON FUNCTION streamhouse.agent_check IS 'Raises 22023 when an agent''s he
 
 CREATE FUNCTION sh_agent_heartbeat(name text, incarnation uuid, kafka_host text, kafka_port int, http_host text, http_port int,
                                    zone text, version text, ttl_ms int, known_lease_version int8,
+                                   stats jsonb DEFAULT NULL,
                                    OUT agent_id int, OUT lease_version int8, OUT changed bool,
                                    OUT topic_ids int[], OUT partitions int[], OUT epochs int[])
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -262,8 +263,16 @@ BEGIN
     current := streamhouse.agent_renew(named);
     IF current.agent_id IS NULL THEN
         current := streamhouse.agent_register(named);
+        -- Topics, offsets and keys that it has in memory are of an extension, or a history, that is not there any more.
+        IF known_lease_version > 0 THEN
+            RAISE EXCEPTION USING ERRCODE = 'SH102', MESSAGE = format('this process was registered as agent "%s" elsewhere, not in this cluster', name),
+                HINT = 'Was the extension created again, or another database put in its place? Start the agent again.';
+        END IF;
     END IF;
     agent_id := current.agent_id;
+    IF stats IS NOT NULL THEN
+        PERFORM streamhouse.agent_report(agent_id, stats, now_at);
+    END IF;
     PERFORM streamhouse.lease_assign();
     lease_version := streamhouse.agent_take_notices(agent_id);
     changed := lease_version IS DISTINCT FROM known_lease_version;
@@ -275,7 +284,7 @@ BEGIN
         FROM streamhouse.lease AS l WHERE l.agent_id = current.agent_id;
     END IF;
 END $$;
-COMMENT ON FUNCTION sh_agent_heartbeat IS 'An agent''s heartbeat: registers it under its name, renews it for ttl_ms, assigns leases, and answers with those to hold. The arrays are null when known_lease_version is current. SH101: a later process has registered under the name; this one must stop.';
+COMMENT ON FUNCTION sh_agent_heartbeat IS 'An agent''s heartbeat: registers it under its name, renews it for ttl_ms, assigns leases, and answers with those to hold. The arrays are null when known_lease_version is current. stats: what it has to report of itself, {"name": number}, see streamhouse.agent_stats. SH101: a later process has registered under the name; this one must stop. SH102: known_lease_version is above 0, but this process is not registered: what it remembers is of another cluster, so it must end at once and start again.';
 
 CREATE FUNCTION sh_agent_leave(agent_id int, incarnation uuid) RETURNS int
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp

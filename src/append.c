@@ -9,6 +9,7 @@
 
 #include "access/xact.h"
 #include "commit_call.h"
+#include "commit_timing.h"
 #include "key_scan.h"
 #include "setting.h"
 #include "storage/proc.h"
@@ -134,6 +135,7 @@ static TM_Result lock_row(int32 topic_id, int32 partition, const char *topic, Lo
 AppendLock append_lock(int32 topic_id, int32 partition, const char *topic, LockWaitPolicy wait,
                        AppendEnd *end)
 {
+    commit_timing_begin(COMMIT_KIND_SQL, 0, 0, 0);
     TM_Result result = lock_row(topic_id, partition, topic, wait);
     if (result != TM_Ok) {
         return result == TM_WouldBlock ? APPEND_BUSY : APPEND_GONE;

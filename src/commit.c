@@ -1,5 +1,5 @@
-/* commit.c: sh_commit_object() and sh_commit_inline(): offsets for the batches of an object, or for batches that
- * PostgreSQL is to hold itself, in one transaction that is flushed and replicated.
+/* commit.c: sh_commit_object() and sh_commit_inline(): offsets for the batches of an object, or for batches
+ * that PostgreSQL is to hold itself, in one transaction that is flushed and replicated.
  *
  * First every partition row that is free is locked, in (topic, partition) order, then the object's row. Then,
  * with a snapshot newer than the locks, leases, offsets, producers and answers given before are read
@@ -13,6 +13,7 @@
 #include "access/xlog.h"
 #include "commit.h"
 #include "commit_call.h"
+#include "commit_timing.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "result_rows.h"
@@ -84,7 +85,8 @@ static void check_transaction(const char *function)
     }
 }
 
-/* A wait is for one partition, so that nothing else is held meanwhile; PostgreSQL's own lock_timeout ends it. */
+/* A wait is for one partition, so that nothing else is held meanwhile; PostgreSQL's own lock_timeout ends it.
+ */
 static void bound_wait(const CommitCall *call)
 {
     char timeout[16];
@@ -201,12 +203,23 @@ static void commit_answer_rows(const CommitCall *call, FunctionCallInfo fcinfo)
     }
 }
 
+static int64 commit_call_bytes(const CommitCall *call)
+{
+    int64 bytes = 0;
+    for (int i = 0; i < call->batch_count; i++) {
+        bytes += call->batches[i].row.byte_length;
+    }
+    return bytes;
+}
+
 static void commit_run(CommitCall *call, bytea *packed, FunctionCallInfo fcinfo)
 {
     MemoryContext work =
         AllocSetContextCreate(CurrentMemoryContext, "StreamHouse commit", ALLOCSET_DEFAULT_SIZES);
     MemoryContext before = MemoryContextSwitchTo(work);
     commit_call_parse(call, (const uint8 *)VARDATA_ANY(packed), VARSIZE_ANY_EXHDR(packed));
+    commit_timing_begin(call->is_inline ? COMMIT_KIND_INLINE : COMMIT_KIND_OBJECT, call->partition_count,
+                        call->batch_count, commit_call_bytes(call));
     bound_wait(call);
     require_durable_commit();
     bool is_intent = commit_lock(call);
@@ -239,10 +252,11 @@ Datum sh_commit_inline(PG_FUNCTION_ARGS)
                         .wait_ms = PG_GETARG_INT32(4) };
     check_transaction("sh_commit_inline()");
     if (call_id < 1 || call.object_bytes > INLINE_ROW_BYTES_MAX) {
-        ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                errmsg("call " INT64_FORMAT " of " INT64_FORMAT " bytes cannot be committed", call_id,
-                       call.object_bytes),
-                errhint("Ids come from sh_reserve_inline(); a call has %d bytes at most.", INLINE_ROW_BYTES_MAX));
+        ereport(
+            ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+            errmsg("call " INT64_FORMAT " of " INT64_FORMAT " bytes cannot be committed", call_id,
+                   call.object_bytes),
+            errhint("Ids come from sh_reserve_inline(); a call has %d bytes at most.", INLINE_ROW_BYTES_MAX));
     }
     commit_run(&call, PG_GETARG_BYTEA_PP(3), fcinfo);
     return (Datum)0;

@@ -74,7 +74,8 @@ void commit_writer_open(CommitWriter *writer, const CommitCall *call)
     row_writer_open(&writer->producers, "producer");
 }
 
-/* Bytes go into the ring with the first segment that is in them: of a call that is locked out nothing is left. */
+/* Bytes go into the ring with the first segment that is in them: of a call that is locked out nothing is
+ * left. */
 static void writer_place(CommitWriter *writer)
 {
     if (writer->place.slot < 0) {
@@ -88,7 +89,8 @@ void commit_write_partition(CommitWriter *writer, const CommitPartition *partiti
         writer_place(writer);
     }
     for (int i = 0; i < partition->segment_count; i++) {
-        segment_write(&writer->segments, writer->place.object_id, writer->place.slot, &partition->segments[i]);
+        segment_write(&writer->segments, writer->place.object_id, writer->place.slot,
+                      &partition->segments[i]);
     }
     for (int i = 0; i < partition->producer_count; i++) {
         if (partition->producers[i].changed) {

@@ -24,6 +24,14 @@
 #define COMPAT_SHMEM_REQUEST_HOOK 1
 #endif
 
+/* From 15 on, the timeline that is written to is asked for; before, it is a variable that
+ * RecoveryInProgress() sets. */
+#if PG_VERSION_NUM >= 150000
+#define compat_timeline() GetWALInsertionTimeLine()
+#else
+#define compat_timeline() ThisTimeLineID
+#endif
+
 /* From 18 on, an index scan can count for EXPLAIN. */
 #if PG_VERSION_NUM >= 180000
 #define compat_index_beginscan(table, index, snapshot, keys)                                                 \

@@ -45,6 +45,7 @@ void fetch_open(Fetch *fetch, FetchLimits limits, FetchPut *put, void *argument)
 {
     *fetch = (Fetch){ .left = limits, .from_timestamp = PG_INT64_MIN, .put = put, .argument = argument };
     fetch->is_full = limits.records <= 0;
+    fetch->context = CurrentMemoryContext;
     fetch->batches =
         AllocSetContextCreate(CurrentMemoryContext, "StreamHouse batches", ALLOCSET_DEFAULT_SIZES);
     finder_open(&fetch->finder);
@@ -236,13 +237,15 @@ static bool segment_give(Fetch *fetch, SegmentBytes *bytes, int64 *from, int64 t
     return true;
 }
 
+/* The key is looked up before the switch: what an index scan remembers, such as which entries are dead, it
+ * allocates when it needs it, and that must live as long as the scan. */
 static bool segment_fetch(Fetch *fetch, const Segment *segment, int64 *from, int64 to)
 {
+    Datum key = segment->slot == 0 ? finder_object_key(&fetch->finder, segment->object_id) : (Datum)0;
     MemoryContext before = MemoryContextSwitchTo(fetch->batches);
-    SegmentBytes bytes = { .segment = segment, .start = -1 };
-    if (segment->slot == 0) {
-        bytes.key = TextDatumGetCString(finder_object_key(&fetch->finder, segment->object_id));
-    }
+    SegmentBytes bytes = { .segment = segment,
+                           .start = -1,
+                           .key = segment->slot == 0 ? TextDatumGetCString(key) : NULL };
     bool given = segment_give(fetch, &bytes, from, to);
     MemoryContextSwitchTo(before);
     MemoryContextReset(fetch->batches);
@@ -261,8 +264,9 @@ static void bytes_are_lost(const Segment *segment)
             "Is streamhouse.store the agents' store, and has nothing but agents deleted objects from it?"));
 }
 
-/* The segments from *from on; looks a pointer up again that leads nowhere, once. */
-static void segments_give(Fetch *fetch, int32 topic_id, int32 partition, int64 *from, int64 to)
+/* The segments from *from on; looks a pointer up again that leads nowhere, once. False when there is no such
+ * partition any more. */
+static bool segments_give(Fetch *fetch, int32 topic_id, int32 partition, int64 *from, int64 to)
 {
     Segment segment;
     bool is_retry = false;
@@ -283,12 +287,16 @@ static void segments_give(Fetch *fetch, int32 topic_id, int32 partition, int64 *
         is_retry = true;
         fetch_renew(fetch);
         /* What was deleted meanwhile must not be passed over in silence. */
-        found = finder_turn(&fetch->finder, Int32GetDatum(topic_id), Int32GetDatum(partition)) &&
-                *from >= fetch->finder.log_start_offset && finder_seek(&fetch->finder, *from, &segment);
+        if (!finder_turn(&fetch->finder, Int32GetDatum(topic_id), Int32GetDatum(partition))) {
+            return false;
+        }
+        found = *from >= fetch->finder.log_start_offset && finder_seek(&fetch->finder, *from, &segment);
     }
+    return true;
 }
 
-FetchedPartition fetch_partition(Fetch *fetch, int32 topic_id, int32 partition, int64 from, int64 to)
+/* In the scans' memory context. */
+static FetchedPartition partition_fetch(Fetch *fetch, int32 topic_id, int32 partition, int64 from, int64 to)
 {
     FetchedPartition fetched = { .next_offset = from };
     fetched.exists = finder_turn(&fetch->finder, Int32GetDatum(topic_id), Int32GetDatum(partition));
@@ -298,11 +306,19 @@ FetchedPartition fetch_partition(Fetch *fetch, int32 topic_id, int32 partition, 
     fetched.high_watermark = fetch->finder.high_watermark;
     int64 end = Min(to, fetched.high_watermark);
     if (from >= fetch->finder.log_start_offset && from < end) {
-        segments_give(fetch, topic_id, partition, &fetched.next_offset, end);
+        fetched.exists = segments_give(fetch, topic_id, partition, &fetched.next_offset, end);
     }
     fetched.log_start_offset = fetch->finder.log_start_offset;
     if (!fetch->is_full && fetched.next_offset >= fetched.log_start_offset && fetched.next_offset < end) {
         fetched.next_offset = end; /* the floor was raised: nothing has the offsets after the last batch */
     }
+    return fetched;
+}
+
+FetchedPartition fetch_partition(Fetch *fetch, int32 topic_id, int32 partition, int64 from, int64 to)
+{
+    MemoryContext before = MemoryContextSwitchTo(fetch->context);
+    FetchedPartition fetched = partition_fetch(fetch, topic_id, partition, from, to);
+    MemoryContextSwitchTo(before);
     return fetched;
 }

@@ -26,7 +26,8 @@ typedef struct Fetch {
     FetchPut *put;
     void *argument;
     Finder finder;
-    bool has_snapshot; /* one of its own is active: what the first one saw has moved */
+    bool has_snapshot;     /* one of its own is active: what the first one saw has moved */
+    MemoryContext context; /* of the scans */
     MemoryContext batches;
 } Fetch;
 

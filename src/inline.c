@@ -1,12 +1,13 @@
 /* inline.c: bytes of record batches in PostgreSQL: the ring's rows, written and read.
  *
- * Which slot is filling is a row that changes seldom. A writer locks the slot that it wrote to last, then looks with a
- * newer snapshot whether that one is still filling, and if not lets go and turns to the one that is. So once a slot has
- * stopped filling and nobody holds a writer's lock on its table, nobody writes to it ever again: that is how
- * inline.sql seals it.
+ * Which slot is filling is a row that changes seldom. A writer locks the slot that it wrote to last, then
+ * looks with a newer snapshot whether that one is still filling, and if not lets go and turns to the one that
+ * is. So once a slot has stopped filling and nobody holds a writer's lock on its table, nobody writes to it
+ * ever again: that is how inline.sql seals it.
  *
- * Readers let go of their lock as soon as they have the bytes, so that a transaction that has read and then rests
- * keeps no slot from being emptied. Whoever comes after that finds nothing and looks its pointer up once more. */
+ * Readers let go of their lock as soon as they have the bytes, so that a transaction that has read and then
+ * rests keeps no slot from being emptied. Whoever comes after that finds nothing and looks its pointer up
+ * once more. */
 #include "compat.h"
 #include "inline.h"
 
@@ -39,7 +40,16 @@ static const struct {
     const char *table;
     KeyScanSpec by_id;
 } ring[INLINE_SLOTS] = {
-#define SLOT(n) { "inline_" #n, { "inline_" #n, "inline_" #n "_pkey", 1, { KEY_INT8_EQUAL } } }
+#define SLOT(n)                                                                                              \
+    {                                                                                                        \
+        "inline_" #n,                                                                                        \
+        {                                                                                                    \
+            "inline_" #n, "inline_" #n "_pkey", 1,                                                           \
+            {                                                                                                \
+                KEY_INT8_EQUAL                                                                               \
+            }                                                                                                \
+        }                                                                                                    \
+    }
     SLOT(1), SLOT(2), SLOT(3), SLOT(4), SLOT(5), SLOT(6), SLOT(7), SLOT(8),
 #undef SLOT
 };

@@ -1,5 +1,5 @@
-/* inline.h: record batches that PostgreSQL holds itself, in the ring of tables inline_1 to inline_8, until they move
- * to an object. See inline.c and inline.sql. */
+/* inline.h: record batches that PostgreSQL holds itself, in the ring of tables inline_1 to inline_8, until
+ * they move to an object. See inline.c and inline.sql. */
 #ifndef STREAMHOUSE_INLINE_H
 #define STREAMHOUSE_INLINE_H
 
@@ -18,13 +18,14 @@ typedef struct InlinePlace {
     int16 slot; /* 1 to INLINE_SLOTS */
 } InlinePlace;
 
-/* Writes batches, one after the other, as one row of the slot that is filling, in the current transaction. Keeps a
- * lock on the slot's table to the transaction's end, so that the slot is not sealed before: write at the end of a
- * transaction, not at its beginning. ERROR 53100 beyond streamhouse.inline_bytes_max. */
+/* Writes batches, one after the other, as one row of the slot that is filling, in the current transaction.
+ * Keeps a lock on the slot's table to the transaction's end, so that the slot is not sealed before: write at
+ * the end of a transaction, not at its beginning. ERROR 53100 beyond streamhouse.inline_bytes_max. */
 extern InlinePlace inline_write(Slice batches);
 
-/* Bytes start .. start + length - 1 of a row as the active snapshot sees it, in the current memory context; NULL when
- * the row is not there any more: look the segment up once more, with a newer snapshot. Keeps no lock. */
+/* Bytes start .. start + length - 1 of a row as the active snapshot sees it, in the current memory context;
+ * NULL when the row is not there any more: look the segment up once more, with a newer snapshot. Keeps no
+ * lock. */
 extern bytea *inline_read(const InlinePlace *place, int32 start, int32 length);
 
 #endif

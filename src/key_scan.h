@@ -81,8 +81,8 @@ static inline void key_scan_set(KeyScan *scan, int key, Datum value)
 extern bool key_scan_seek(KeyScan *scan, ScanDirection direction);
 extern bool key_scan_next(KeyScan *scan, ScanDirection direction);
 
-/* Locks the row found as FOR UPDATE does, SKIP LOCKED with LockWaitSkip; the slot then has its latest version.
- * TM_Ok, TM_WouldBlock (somebody has it) or TM_Deleted. */
+/* Locks the row found as FOR UPDATE does, SKIP LOCKED with LockWaitSkip; the slot then has its latest
+ * version. TM_Ok, TM_WouldBlock (somebody has it) or TM_Deleted. */
 extern TM_Result key_scan_lock(KeyScan *scan, LockWaitPolicy wait);
 
 /* A column that is never null, and one that may be. */

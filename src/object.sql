@@ -60,29 +60,33 @@ AS $$
 $$;
 COMMENT ON FUNCTION streamhouse.reap_mark_emptied IS 'Notes of the named live objects which have no segment any more.';
 
-CREATE FUNCTION streamhouse.reap_topics() RETURNS void
+CREATE FUNCTION streamhouse.reap_topics() RETURNS int
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     rows_max CONSTANT int := streamhouse.reap_rows_max();
     dead CONSTANT int[] := ARRAY(SELECT t.topic_id FROM streamhouse.topic AS t WHERE t.deleted_at IS NOT NULL ORDER BY t.topic_id LIMIT rows_max);
     object_ids int8[];
+    rows_removed int;
+    more_removed int;
 BEGIN
     WITH removed AS (
         DELETE FROM streamhouse.segment WHERE ctid = ANY (ARRAY(SELECT ctid FROM streamhouse.segment WHERE topic_id = ANY (dead) LIMIT rows_max))
         RETURNING object_id, slot
     )
-    SELECT array_agg(DISTINCT object_id) INTO object_ids FROM removed WHERE slot = 0;
+    SELECT array_agg(DISTINCT object_id) FILTER (WHERE slot = 0), count(*) INTO object_ids, rows_removed FROM removed;
     PERFORM streamhouse.reap_mark_emptied(object_ids);
     DELETE FROM streamhouse.producer WHERE ctid = ANY (ARRAY(SELECT ctid FROM streamhouse.producer WHERE topic_id = ANY (dead) LIMIT rows_max));
+    GET DIAGNOSTICS more_removed = ROW_COUNT;
     DELETE FROM streamhouse.partition_epoch WHERE ctid = ANY (ARRAY(SELECT ctid FROM streamhouse.partition_epoch WHERE topic_id = ANY (dead) LIMIT rows_max));
     DELETE FROM streamhouse.topic AS t
     WHERE t.topic_id = ANY (dead)
       AND NOT EXISTS (SELECT FROM streamhouse.segment AS g WHERE g.topic_id = t.topic_id)
       AND NOT EXISTS (SELECT FROM streamhouse.producer AS p WHERE p.topic_id = t.topic_id)
       AND NOT EXISTS (SELECT FROM streamhouse.partition_epoch AS e WHERE e.topic_id = t.topic_id);
+    RETURN rows_removed + more_removed;
 END $$;
-COMMENT ON FUNCTION streamhouse.reap_topics IS 'Removes some rows of deleted topics, and the topics that have none left.';
+COMMENT ON FUNCTION streamhouse.reap_topics IS 'Removes some rows of deleted topics, and the topics that have none left. Gives back how many segments and producers'' rows that were.';
 
 -- What reap_topics() and retention cannot see: objects that were committed without a segment, or emptied too early.
 CREATE FUNCTION streamhouse.reap_sweep_objects() RETURNS void
@@ -135,60 +139,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION streamhouse.reap_emptied IS 'Moves objects that have had no segment for the grace to deleting.';
 
--- Commits insert a row per producer and partition and never update one: all but the newest are waste. A window moves
--- over the key; its last row stays, since its successor is not in sight, and is the first of the next window.
-CREATE FUNCTION streamhouse.reap_producers() RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    rows_max CONSTANT int := streamhouse.reap_rows_max();
-    expired_before CONSTANT timestamptz := clock_timestamp() - make_interval(secs => streamhouse.setting('streamhouse.producer_ttl'));
-    last_seen record;
-BEGIN
-    WITH seen AS MATERIALIZED (
-        SELECT p.ctid AS row_id, p.topic_id, p.partition, p.producer_id, p.end_offset, p.written_at
-        FROM streamhouse.producer AS p
-        WHERE (p.topic_id, p.partition, p.producer_id, p.end_offset)
-              >= (SELECT c.swept_topic_id, c.swept_partition, c.swept_producer_id, c.swept_end_offset FROM streamhouse.cluster AS c)
-        ORDER BY p.topic_id, p.partition, p.producer_id, p.end_offset
-        LIMIT rows_max
-    ), ranked AS (
-        SELECT s.row_id, s.written_at < expired_before OR lead(true, 1, false) OVER following AS useless
-        FROM seen AS s
-        WINDOW following AS (PARTITION BY s.topic_id, s.partition, s.producer_id ORDER BY s.end_offset)
-    ), removed AS (
-        DELETE FROM streamhouse.producer WHERE ctid = ANY (ARRAY(SELECT r.row_id FROM ranked AS r WHERE r.useless))
-    )
-    SELECT s.*, count(*) OVER () = rows_max AS more INTO last_seen
-    FROM seen AS s ORDER BY s.topic_id DESC, s.partition DESC, s.producer_id DESC, s.end_offset DESC LIMIT 1;
-    UPDATE streamhouse.cluster AS c
-    SET swept_topic_id = CASE WHEN last_seen.more THEN last_seen.topic_id ELSE 0 END,
-        swept_partition = CASE WHEN last_seen.more THEN last_seen.partition ELSE 0 END,
-        swept_producer_id = CASE WHEN last_seen.more THEN last_seen.producer_id ELSE 0 END,
-        swept_end_offset = CASE WHEN last_seen.more THEN last_seen.end_offset ELSE 0 END
-    WHERE last_seen.more OR c.swept_topic_id <> 0;
-END $$;
-COMMENT ON FUNCTION streamhouse.reap_producers IS 'Removes the next superseded and expired rows of producers; begins again after the last.';
-
-CREATE FUNCTION streamhouse.reap_answers() RETURNS void
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
-AS $$
-    DELETE FROM streamhouse.commit_answer
-    WHERE ctid = ANY (ARRAY(SELECT o.row_id
-                            FROM (SELECT ctid AS row_id, answered_at FROM streamhouse.commit_answer
-                                  ORDER BY object_id, batch LIMIT streamhouse.reap_rows_max()) AS o
-                            WHERE o.answered_at < clock_timestamp() - make_interval(secs => streamhouse.setting('streamhouse.answer_ttl'))))
-$$;
-COMMENT ON FUNCTION streamhouse.reap_answers IS 'Removes the oldest answers of commits that have expired.';
-
-CREATE FUNCTION streamhouse.reap_notices() RETURNS void
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
-AS $$
-    DELETE FROM streamhouse.lease_notice AS n
-    WHERE EXISTS (SELECT FROM streamhouse.lease_notice AS o WHERE o.agent_id = n.agent_id AND o.notice_id < n.notice_id)
-$$;
-COMMENT ON FUNCTION streamhouse.reap_notices IS 'Leaves one notice of those that an agent has not taken.';
-
 CREATE FUNCTION sh_reap(agent_id int, max_objects int) RETURNS TABLE (object_id int8, key text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -214,9 +164,6 @@ BEGIN
     PERFORM streamhouse.reap_sweep_objects();
     PERFORM streamhouse.reap_intents(max_objects);
     PERFORM streamhouse.reap_emptied(max_objects);
-    PERFORM streamhouse.reap_producers();
-    PERFORM streamhouse.reap_answers();
-    PERFORM streamhouse.reap_notices();
     RETURN QUERY
     UPDATE streamhouse.object AS o SET reap_after = clock_timestamp() + retry
     WHERE o.object_id IN (SELECT d.object_id FROM streamhouse.object AS d

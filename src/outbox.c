@@ -282,6 +282,24 @@ static size_t batch_bytes_target(const OutboxPartition *partition)
     return Min(batch_bytes_max(partition), (size_t)BATCH_TARGET_BYTES);
 }
 
+/* Cheaper than the exact size, and enough for all but the last record of a batch. */
+static size_t record_bytes_bound(const RecordInput *record)
+{
+    enum { NUMBERS_MAX = 48, HEADER_NUMBERS_MAX = 10 };
+    size_t size = record->key.size + record->value.size + NUMBERS_MAX;
+    for (int i = 0; i < record->header_count; i++) {
+        size += record->headers[i].key.size + record->headers[i].value.size + HEADER_NUMBERS_MAX;
+    }
+    return size;
+}
+
+static bool batch_has_room(const OutboxBatch *batch, const RecordInput *record, size_t bytes_target)
+{
+    size_t size = BATCH_HEADER_SIZE + record_builder_size(&batch->records);
+    return size + record_bytes_bound(record) <= bytes_target ||
+           BATCH_HEADER_SIZE + record_builder_size_with(&batch->records, record) <= bytes_target;
+}
+
 /* The batch that a record can be added to; NULL when it needs a new one. */
 static OutboxBatch *partition_batch_for(const OutboxPartition *partition, const RecordInput *record)
 {
@@ -289,9 +307,8 @@ static OutboxBatch *partition_batch_for(const OutboxPartition *partition, const 
         return NULL;
     }
     OutboxBatch *last = &partition->batches[partition->state.batch_count - 1];
-    size_t size = BATCH_HEADER_SIZE + record_builder_size_with(&last->records, record);
-    bool has_room = size <= batch_bytes_target(partition) && last->records.record_count < PG_INT32_MAX;
-    return last->spilled_bytes == 0 && has_room ? last : NULL;
+    bool is_open = last->spilled_bytes == 0 && last->records.record_count < PG_INT32_MAX;
+    return is_open && batch_has_room(last, record, batch_bytes_target(partition)) ? last : NULL;
 }
 
 static void complain_of_size(const OutboxPartition *partition, size_t bytes)

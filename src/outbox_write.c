@@ -8,6 +8,7 @@
 #include "access/xact.h"
 #include "commit.h"
 #include "commit_call.h"
+#include "commit_timing.h"
 #include "inline.h"
 #include "owner.h"
 #include "produce_record.h"
@@ -60,7 +61,9 @@ static void row_flush(OutboxWriter *writer)
     }
     InlinePlace place = inline_write(slice_of(writer->row.bytes, writer->row.used));
     for (int i = 0; i < writer->run_count; i++) {
-        segment_write(&writer->segments, place.object_id, place.slot, &writer->runs[i]);
+        const CommitSegment *run = &writer->runs[i];
+        segment_write(&writer->segments, place.object_id, place.slot, run);
+        commit_timing_begin(COMMIT_KIND_SQL, 1, run->batches, run->byte_length);
     }
     writer->run_count = 0;
     writer_reset(&writer->row);

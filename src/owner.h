@@ -1,4 +1,5 @@
-/* owner.h: functions that run with the rights of the extension's owner and still know who called. See owner.c. */
+/* owner.h: functions that run with the rights of the extension's owner and still know who called. See
+ * owner.c. */
 #ifndef STREAMHOUSE_OWNER_H
 #define STREAMHOUSE_OWNER_H
 

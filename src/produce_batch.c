@@ -121,12 +121,15 @@ static int number_compare(const void *left, const void *right)
 static int32 *batch_partitions(const ProduceBatch *batch, int *count)
 {
     int32 *numbers = palloc(sizeof(int32) * (batch->count + 1));
+    int runs = 0;
     int kept = 0;
     for (int i = 0; i < batch->count; i++) {
-        numbers[i] = batch->partitions[i];
+        if (runs == 0 || numbers[runs - 1] != batch->partitions[i]) {
+            numbers[runs++] = batch->partitions[i];
+        }
     }
-    qsort(numbers, batch->count, sizeof(int32), number_compare);
-    for (int i = 0; i < batch->count; i++) {
+    qsort(numbers, runs, sizeof(int32), number_compare);
+    for (int i = 0; i < runs; i++) {
         if (kept == 0 || numbers[kept - 1] != numbers[i]) {
             numbers[kept++] = numbers[i];
         }
@@ -144,11 +147,23 @@ static void batch_lock(ProduceBatch *batch)
             (void)outbox_lock(outbox_partition(batch->topic, numbers[i]), LockWaitBlock);
         }
     }
+    if (count == 0 || numbers[0] >= 0) {
+        return;
+    }
+    int32 chosen = produce_choose_locked(batch->topic);
     for (int i = 0; i < batch->count; i++) {
-        if (batch->partitions[i] < 0) {
-            batch->partitions[i] = produce_choose_locked(batch->topic);
-            (void)outbox_lock(outbox_partition(batch->topic, batch->partitions[i]), LockWaitBlock);
+        batch->partitions[i] = batch->partitions[i] < 0 ? chosen : batch->partitions[i];
+    }
+}
+
+static void batch_add(const ProduceBatch *batch)
+{
+    OutboxPartition *partition = NULL;
+    for (int i = 0; i < batch->count; i++) {
+        if (!partition || partition->partition != batch->partitions[i]) {
+            partition = outbox_partition(batch->topic, batch->partitions[i]);
         }
+        (void)outbox_add(partition, &batch->records[i]);
     }
 }
 
@@ -178,9 +193,7 @@ Datum sh_produce_batch(PG_FUNCTION_ARGS)
     batch_read(fcinfo, &batch);
     batch_choose(fcinfo, &batch);
     batch_lock(&batch);
-    for (int i = 0; i < batch.count; i++) {
-        (void)outbox_add(outbox_partition(batch.topic, batch.partitions[i]), &batch.records[i]);
-    }
+    batch_add(&batch);
     batch_answer(&batch, &rows);
     outbox_end();
     return (Datum)0;

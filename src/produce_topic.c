@@ -129,7 +129,6 @@ static void topic_read(ProduceTopic *topic)
     topic->config = config_of(DatumGetJsonbP(key_scan_column(&scan, Anum_topic_config)));
     key_scan_close(&scan);
     PopActiveSnapshot();
-    topic->allowed = InvalidOid;
     topic->generation = generation;
 }
 
@@ -171,11 +170,7 @@ ProduceTopic *produce_topic(Slice name)
     if (topic->generation != generation) {
         topic_read(topic);
     }
-    Oid caller = access_caller();
-    if (topic->allowed != caller) {
-        access_require(topic->topic_id, topic->name, ACCESS_PRODUCE);
-        topic->allowed = caller;
-    }
+    access_require(topic->topic_id, topic->name, ACCESS_PRODUCE);
     return topic;
 }
 

@@ -24,7 +24,6 @@ typedef struct ProduceTopic {
     int32 topic_id;
     int32 partitions;
     TopicConfig config;
-    Oid allowed;  /* the role that may produce to it */
     int32 sticky; /* partition for records without a key; -1: none chosen yet */
 } ProduceTopic;
 

@@ -19,6 +19,9 @@ extern int setting_inline_grace_s;       /* streamhouse.inline_grace */
 extern int setting_inline_move_bytes_mb; /* streamhouse.inline_move_bytes */
 extern int setting_inline_move_age_s;    /* streamhouse.inline_move_age */
 
+extern int setting_slow_commit_min_ms;     /* streamhouse.slow_commit_min_ms */
+extern int setting_outbox_memory_kb;       /* streamhouse.outbox_memory */
+extern int setting_append_lock_timeout_ms; /* streamhouse.append_lock_timeout */
 /* How the bucket is named in a request: auto is path with an endpoint of one's own or a dot in the bucket's
  * name. */
 enum { SETTING_ADDRESSING_AUTO, SETTING_ADDRESSING_PATH, SETTING_ADDRESSING_VIRTUAL };
@@ -32,7 +35,5 @@ extern int setting_s3_addressing;        /* streamhouse.s3_addressing, a StoreAd
 extern int setting_fetch_cache_bytes;    /* streamhouse.fetch_cache_bytes */
 extern int setting_fetch_timeout_ms;     /* streamhouse.fetch_timeout */
 extern int setting_progress_interval_ms; /* streamhouse.progress_interval */
-extern int setting_outbox_memory_kb;       /* streamhouse.outbox_memory */
-extern int setting_append_lock_timeout_ms; /* streamhouse.append_lock_timeout */
 
 #endif

@@ -11,6 +11,7 @@
 
 #include "common/store/folder.h"
 #include "common/store/store_url.h"
+#include "key_scan.h"
 #include "setting.h"
 #include "store_cache.h"
 #include "store_s3.h"
@@ -59,10 +60,15 @@ static int status_sqlstate(StatusCode code)
 
 static void store_fail(const char *what, const Status *status)
 {
-    ereport(
-        ERROR, errcode(status_sqlstate(status->code)), errmsg("%s: %s", what, status->message),
-        errhint("The store is streamhouse.store; what else it needs are the settings streamhouse.s3_*, and "
-                "credentials in the environment or the AWS files of the server's user."));
+    const char *hint =
+        store.url.is_folder
+            ? "Agents make files that their group may read: let the folder belong to a group of this "
+              "server's "
+              "user and pass that on (chgrp, chmod g+s) before agents write to it."
+            : "See the settings streamhouse.store and streamhouse.s3_*; credentials are looked for in the "
+              "environment and the AWS files of this server's user.";
+    ereport(ERROR, errcode(status_sqlstate(status->code)), errmsg("%s: %s", what, status->message),
+            errhint("%s", hint));
 }
 
 static void store_shut(void)
@@ -176,9 +182,22 @@ static bool blocks_load(int64 object_id, const char *key, int64 number, int64 wa
     return true;
 }
 
+/* What is remembered goes by ids of objects, and those begin anew when the extension is created anew. */
+static void forget_other_extension(void)
+{
+    static Oid objects = InvalidOid;
+    Oid now = streamhouse_relation("object");
+    if (now != objects) {
+        store_cache_trim(0);
+        ahead = (ReadAhead){ 0 };
+        objects = now;
+    }
+}
+
 bool store_read(int64 object_id, const char *key, uint64 start, size_t length, uint8 *out)
 {
     size_t copied = 0;
+    forget_other_extension();
     while (copied < length) {
         int64 number = (start + copied) / STORE_READ_BLOCK_BYTES;
         size_t within = (start + copied) % STORE_READ_BLOCK_BYTES;

@@ -7,6 +7,7 @@
 #include "fmgr.h"
 #include "utils/builtins.h"
 
+#include "commit_timing.h"
 #include "setting.h"
 #include "group_session.h"
 #include "watch.h"
@@ -32,6 +33,9 @@ int setting_inline_slot_age_s;
 int setting_inline_grace_s;
 int setting_inline_move_bytes_mb;
 int setting_inline_move_age_s;
+int setting_slow_commit_min_ms;
+int setting_outbox_memory_kb;
+int setting_append_lock_timeout_ms;
 int setting_fetch_cache_bytes;
 int setting_fetch_timeout_ms;
 int setting_progress_interval_ms;
@@ -42,8 +46,6 @@ char *setting_s3_region;
 char *setting_s3_profile;
 char *setting_s3_ca_file;
 int setting_s3_addressing;
-int setting_outbox_memory_kb;
-int setting_append_lock_timeout_ms;
 
 typedef struct Setting {
     const char *name;
@@ -87,12 +89,8 @@ static const Setting settings[] = {
       "How many inline bytes make an object that is worth writing." },
     { "streamhouse.inline_move_age", &setting_inline_move_age_s, 3 * MINUTE_S, 0, DAY_S, PGC_SUSET,
       GUC_UNIT_S, "After which time inline bytes move to an object, however few they are." },
-    { "streamhouse.fetch_cache_bytes", &setting_fetch_cache_bytes, 64 * 1024 * 1024, 0, INT_MAX, PGC_USERSET,
-      GUC_UNIT_BYTE, "How many bytes of objects a session keeps in memory for the reads to come." },
-    { "streamhouse.fetch_timeout", &setting_fetch_timeout_ms, 30 * 1000, 1, DAY_S * 1000, PGC_USERSET,
-      GUC_UNIT_MS, "How long one read from the store may take, attempts that fail included." },
-    { "streamhouse.progress_interval", &setting_progress_interval_ms, 2000, 0, DAY_S * 1000, PGC_USERSET,
-      GUC_UNIT_MS, "How often a long sh_read() says how far it is; 0: never." },
+    { "streamhouse.slow_commit_min_ms", &setting_slow_commit_min_ms, 20, 0, INT_MAX, PGC_SUSET, GUC_UNIT_MS,
+      "From which duration on a commit that appends records can be among streamhouse.slow_commits." },
     { "streamhouse.outbox_memory", &setting_outbox_memory_kb, 64 * 1024, 64, MAX_KILOBYTES, PGC_USERSET,
       GUC_UNIT_KB,
       "How much memory the records that a transaction produces may take before they go to a temporary "
@@ -100,6 +98,12 @@ static const Setting settings[] = {
     { "streamhouse.append_lock_timeout", &setting_append_lock_timeout_ms, 10000, 0, INT_MAX, PGC_USERSET,
       GUC_UNIT_MS,
       "How long producing in SQL waits for a partition that another transaction appends to; 0 is for ever." },
+    { "streamhouse.fetch_cache_bytes", &setting_fetch_cache_bytes, 64 * 1024 * 1024, 0, INT_MAX, PGC_USERSET,
+      GUC_UNIT_BYTE, "How many bytes of objects a session keeps in memory for the reads to come." },
+    { "streamhouse.fetch_timeout", &setting_fetch_timeout_ms, 30 * 1000, 1, DAY_S * 1000, PGC_USERSET,
+      GUC_UNIT_MS, "How long one read from the store may take, attempts that fail included." },
+    { "streamhouse.progress_interval", &setting_progress_interval_ms, 2000, 0, DAY_S * 1000, PGC_USERSET,
+      GUC_UNIT_MS, "How often a long sh_read() says how far it is; 0: never." },
 };
 
 /* Settings that are text; empty means not set. */
@@ -164,6 +168,7 @@ void _PG_init(void)
     settings_define();
     watch_init();
     group_session_init();
+    commit_timing_init();
 }
 
 PG_FUNCTION_INFO_V1(streamhouse_setting);

@@ -14,8 +14,6 @@ enum {
     Natts_topic = Anum_topic_deleted_at
 };
 
-enum { Anum_config_definition_name = 1, Anum_config_definition_type, Anum_config_definition_default_value };
-
 enum {
     Anum_partition_topic_id = 1,
     Anum_partition_partition,
@@ -67,6 +65,16 @@ enum {
 };
 
 enum {
+    Anum_topic_grant_topic_id = 1,
+    Anum_topic_grant_prefix,
+    Anum_topic_grant_role,
+    Anum_topic_grant_privilege,
+    Anum_topic_grant_granted_by,
+    Anum_topic_grant_granted_at,
+    Natts_topic_grant = Anum_topic_grant_granted_at
+};
+
+enum {
     Anum_inline_slot_slot = 1,
     Anum_inline_slot_state,
     Anum_inline_slot_changed_at,
@@ -93,6 +101,8 @@ enum {
     Anum_producer_written_at,
     Natts_producer = Anum_producer_written_at
 };
+
+enum { Anum_config_definition_name = 1, Anum_config_definition_type, Anum_config_definition_default_value };
 
 enum {
     Anum_commit_answer_object_id = 1,

@@ -15,10 +15,10 @@ COMMENT ON COLUMN streamhouse.partition_end.floor_offset IS 'Least offset the ne
 COMMENT ON COLUMN streamhouse.partition_end.log_start_offset IS 'First offset that can be read.';
 COMMENT ON COLUMN streamhouse.partition_end.end_offset IS 'Offset the next record gets.';
 
--- The latest start of this server's shared memory: after it nothing expires for one TTL.
+-- The latest start of this server's shared memory, or its promotion: after it nothing expires for one TTL.
 CREATE FUNCTION streamhouse.server_started_at() RETURNS timestamptz
 LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'streamhouse_server_started_at';
-COMMENT ON FUNCTION streamhouse.server_started_at IS 'When this server started, or last recovered from a crash if the library is preloaded.';
+COMMENT ON FUNCTION streamhouse.server_started_at IS 'When this server started, last recovered from a crash (if the library is preloaded), or was promoted, whichever was last.';
 
 CREATE FUNCTION streamhouse.setting(name text) RETURNS int
 LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'streamhouse_setting';
@@ -28,7 +28,7 @@ CREATE VIEW streamhouse.live_agent AS
 SELECT a.* FROM streamhouse.agent AS a
 WHERE a.expires_at > clock_timestamp()
    OR streamhouse.server_started_at() + (a.expires_at - a.heartbeat_at) > clock_timestamp();
-COMMENT ON VIEW streamhouse.live_agent IS 'Agents that count as alive: not expired, or within one TTL of a start of the server.';
+COMMENT ON VIEW streamhouse.live_agent IS 'Agents that count as alive: not expired, or within one TTL of a start or a promotion of the server.';
 DO $$
 DECLARE
     name text;
@@ -259,6 +259,7 @@ BEGIN
     INSERT INTO streamhouse.lease_notice (agent_id)
     SELECT DISTINCT released.agent_id FROM released WHERE released.agent_id IS NOT NULL;
     DELETE FROM streamhouse.partition AS p WHERE p.topic_id = deleted_id;
+    DELETE FROM streamhouse.topic_grant AS g WHERE g.topic_id = deleted_id;
     PERFORM streamhouse.metadata_notify(deleted_id);
     RETURN true;
 END $$;

@@ -38,6 +38,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "promotion.h"
 #include "setting.h"
 #include "watch.h"
 
@@ -248,7 +249,9 @@ PG_FUNCTION_INFO_V1(streamhouse_server_started_at);
 /* A crash of a backend sets up shared memory anew and leaves the postmaster's start time as it was. */
 Datum streamhouse_server_started_at(PG_FUNCTION_ARGS)
 {
-    PG_RETURN_TIMESTAMPTZ(ring ? ring->origin : PgStartTime);
+    TimestampTz started = ring ? ring->origin : PgStartTime;
+
+    PG_RETURN_TIMESTAMPTZ(Max(started, promotion_time()));
 }
 
 /* ---- Notes of the current transaction, in the order of their nesting levels ---- */

@@ -12,6 +12,7 @@ enum {
     EPOCH_OLDEST = 4, /* first version of ListOffsets with a leader epoch */
     TIMESTAMP_MAX = -3,
     TIMESTAMP_EARLIEST_LOCAL = -4,
+    MOVED_AWAY_MAX = 3, /* times that a segment may be gone when it is read */
     DECOMPRESSED_BYTES_MAX = 64 * 1024 * 1024
 };
 
@@ -19,7 +20,7 @@ static const BrainStatement list_statement = {
     "list_offsets",
     "SELECT request, \"offset\", \"timestamp\", leader_epoch, base_offset, end_offset, object_id, "
     "object_key, byte_start, "
-    "byte_length FROM sh_list_offsets($1, $2, $3)",
+    "byte_length, slot FROM sh_list_offsets($1, $2, $3)",
     3,
     { BRAIN_INT4S, BRAIN_INT4S, BRAIN_INT8S },
 };
@@ -38,8 +39,10 @@ typedef struct OffsetsItem {
     KafkaListOffsetsResponsePartition *answer;
     int32_t topic_id;
     int32_t partition;
-    int64_t timestamp;
+    int64_t asked;      /* the client's timestamp */
+    int64_t timestamp;  /* what to look for in the segment */
     SegmentRef segment; /* key NULL: no record is to be looked for */
+    int moved_away;     /* times that its segment was gone */
 } OffsetsItem;
 
 struct OffsetsState {
@@ -56,6 +59,7 @@ struct OffsetsState {
 
 static void list_offsets_begin(OffsetsState *state);
 static void offsets_read_all(OffsetsState *state);
+static void offsets_ask_again(OffsetsItem *item);
 
 static void offsets_answered(OffsetsState *state)
 {
@@ -93,6 +97,10 @@ static void offsets_segment_read(void *argument, const Status *status, Slice bat
     OffsetsItem *item = argument;
     RecordPosition position = { OFFSET_UNKNOWN, -1 };
     Status found = *status;
+    if (status->code == STATUS_NOT_FOUND && item->moved_away++ < MOVED_AWAY_MAX) {
+        offsets_ask_again(item);
+        return;
+    }
     if (status_is_ok(status)) {
         found = offsets_find(batches, item->timestamp, &position);
     }
@@ -146,7 +154,8 @@ static void offsets_apply(OffsetsItem *item, const BrainResult *result, int row)
         .base_offset = brain_int8(result, row, 4),
         .end_offset = brain_int8(result, row, 5),
         .object_id = brain_int8(result, row, 6),
-        .key = arena_copy_text(&item->state->request->arena, key),
+        .slot = brain_int2(result, row, 10),
+        .key = arena_copy_text(&item->state->request->arena, slice_is_null(key) ? SLICE_LITERAL("") : key),
         .byte_start = brain_int4(result, row, 8),
         .byte_length = brain_int4(result, row, 9),
         .leader_epoch = brain_int4(result, row, 3),
@@ -199,6 +208,37 @@ static void offsets_ask(OffsetsState *state)
                &(BrainQuery){ .statement = &list_statement, .parameters = &parameters }, offsets_told, state);
 }
 
+/* The segment's new place is known. */
+static void offsets_told_again(const BrainResult *result, void *argument)
+{
+    OffsetsItem *item = argument;
+    OffsetsState *state = item->state;
+    item->segment.key = NULL;
+    item->answer->error_code = KAFKA_ERROR_LEADER_NOT_AVAILABLE;
+    if (status_is_ok(&result->status) && brain_row_count(result) == 1) {
+        item->timestamp = item->asked;
+        offsets_apply(item, result, 0);
+    }
+    state->reading = false;
+    if (item->segment.key) {
+        state->next_read = (size_t)(item - state->items);
+    }
+    offsets_read_all(state);
+}
+
+/* The segment was moved between being named and being read. */
+static void offsets_ask_again(OffsetsItem *item)
+{
+    BrainParameters parameters;
+    brain_parameters_init(&parameters);
+    brain_put_int4s(&parameters, &item->topic_id, 1);
+    brain_put_int4s(&parameters, &item->partition, 1);
+    brain_put_int8s(&parameters, &item->asked, 1);
+    brain_send(api_agent(item->state->request)->brain, BRAIN_READ,
+               &(BrainQuery){ .statement = &list_statement, .parameters = &parameters }, offsets_told_again,
+               item);
+}
+
 /* True when the partition is known. */
 static bool offsets_item(OffsetsState *state, Topic *topic, const KafkaListOffsetsRequestPartition *asked,
                          KafkaListOffsetsResponsePartition *answer)
@@ -223,6 +263,7 @@ static bool offsets_item(OffsetsState *state, Topic *topic, const KafkaListOffse
         .answer = answer,
         .topic_id = topic->topic_id,
         .partition = partition->index,
+        .asked = asked->timestamp,
         .timestamp = asked->timestamp,
     };
     return true;

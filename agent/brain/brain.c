@@ -1,4 +1,4 @@
-/* brain.c: the four lines together: what is sent goes to a line's bounded queue and leaves from the loop,
+/* brain.c: all lines together: what is sent goes to a line's bounded queue and leaves from the loop,
  * never from the caller's stack; one timer watches all deadlines. */
 #include "agent/brain/brain.h"
 

@@ -1,4 +1,4 @@
-/* brain.h: talks to PostgreSQL without ever waiting for it: four connections on the loop, each with a bounded
+/* brain.h: talks to PostgreSQL without ever waiting for it: six connections on the loop, each with a bounded
  * queue.
  *
  *     static const BrainStatement find = { "find_segments", "select * from sh_find_segments($1, $2)", 2, {
@@ -33,10 +33,12 @@
 typedef struct Brain Brain;
 
 typedef enum BrainLine {
-    BRAIN_COMMIT,  /* pipelined: sh_commit_object and nothing slower */
-    BRAIN_CONTROL, /* one query at a time: heartbeats, topics, the reaper; LISTENs */
-    BRAIN_READ,    /* pipelined: lookups */
-    BRAIN_WATCH,   /* one query at a time: sh_watch, which waits in the server */
+    BRAIN_COMMIT,    /* pipelined: sh_commit_object, sh_commit_inline and nothing slower */
+    BRAIN_CONTROL,   /* one query at a time: heartbeats, topics; LISTENs */
+    BRAIN_READ,      /* pipelined: lookups, records that PostgreSQL holds */
+    BRAIN_WATCH,     /* one query at a time: sh_watch, which waits in the server */
+    BRAIN_CONTENDED, /* one query at a time: commits that wait for a partition's lock */
+    BRAIN_JOBS,      /* one query at a time: background jobs */
     BRAIN_LINE_COUNT
 } BrainLine;
 
@@ -48,6 +50,7 @@ enum {
     BRAIN_INT2 = 21,
     BRAIN_INT4 = 23,
     BRAIN_TEXT = 25,
+    BRAIN_INT2S = 1005,
     BRAIN_INT4S = 1007,
     BRAIN_TEXTS = 1009,
     BRAIN_INT8S = 1016,
@@ -86,10 +89,13 @@ void brain_put_int8(BrainParameters *parameters, int64_t value);
 /* SLICE_NULL is null. Text must be UTF-8 without NUL; the server refuses anything else. */
 void brain_put_text(BrainParameters *parameters, Slice text);
 void brain_put_bytea(BrainParameters *parameters, Slice bytes);
+/* One value, of pieces one after the other. */
+void brain_put_pieces(BrainParameters *parameters, const Slice *pieces, size_t count);
 void brain_put_jsonb(BrainParameters *parameters, Slice json);
 /* 16 bytes; NULL is null. */
 void brain_put_uuid(BrainParameters *parameters, const uint8_t *uuid);
 /* Arrays of one dimension without null elements; values NULL is a null array, count 0 an empty one. */
+void brain_put_int2s(BrainParameters *parameters, const int16_t *values, size_t count);
 void brain_put_int4s(BrainParameters *parameters, const int32_t *values, size_t count);
 void brain_put_int8s(BrainParameters *parameters, const int64_t *values, size_t count);
 void brain_put_texts(BrainParameters *parameters, const Slice *values, size_t count);
@@ -167,7 +173,7 @@ typedef struct BrainOptions {
 /* Checks the conninfo and starts to connect; does not wait. */
 MUST_CHECK Status brain_open(uv_loop_t *loop, const BrainOptions *options, Brain **brain);
 
-/* Whether all four lines are connected. reason, if not NULL, is set to what is missing ("" when nothing),
+/* Whether all lines are connected. reason, if not NULL, is set to what is missing ("" when nothing),
  * without secrets. */
 bool brain_is_ready(const Brain *brain, const char **reason);
 /* Called from the loop each time brain_is_ready() changes. */

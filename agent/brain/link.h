@@ -1,4 +1,4 @@
-/* link.h: one of the brain's four connections: its state, its queue, and what was sent on it. */
+/* link.h: one of the brain's connections: its state, its queue, and what was sent on it. */
 #ifndef STREAMHOUSE_BRAIN_LINK_H
 #define STREAMHOUSE_BRAIN_LINK_H
 

@@ -200,10 +200,9 @@ static void link_connected(PGconn *connection, void *arg)
 void link_connect(Link *link)
 {
     static const char *const applications[BRAIN_LINE_COUNT] = {
-        [BRAIN_COMMIT] = "streamhouse-agent commit",
-        [BRAIN_CONTROL] = "streamhouse-agent control",
-        [BRAIN_READ] = "streamhouse-agent read",
-        [BRAIN_WATCH] = "streamhouse-agent watch",
+        [BRAIN_COMMIT] = "streamhouse-agent commit",       [BRAIN_CONTROL] = "streamhouse-agent control",
+        [BRAIN_READ] = "streamhouse-agent read",           [BRAIN_WATCH] = "streamhouse-agent watch",
+        [BRAIN_CONTENDED] = "streamhouse-agent contended", [BRAIN_JOBS] = "streamhouse-agent jobs",
     };
     const BrainOptions *options = brain_options(link->brain);
     int timeout_s = (options->connect_timeout_ms + MS_PER_SECOND - 1) / MS_PER_SECOND;

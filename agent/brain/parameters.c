@@ -88,6 +88,17 @@ void brain_put_bytea(BrainParameters *parameters, Slice bytes)
     }
 }
 
+void brain_put_pieces(BrainParameters *parameters, const Slice *pieces, size_t count)
+{
+    if (!parameter_begin(parameters)) {
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        writer_bytes(&parameters->bytes, pieces[i].data, pieces[i].size);
+    }
+    parameter_end(parameters);
+}
+
 void brain_put_text(BrainParameters *parameters, Slice text)
 {
     brain_put_bytea(parameters, text);
@@ -130,6 +141,18 @@ static bool array_begin(BrainParameters *parameters, const void *values, Oid ele
         writer_i32(&parameters->bytes, ARRAY_LOWER_BOUND);
     }
     return true;
+}
+
+void brain_put_int2s(BrainParameters *parameters, const int16_t *values, size_t count)
+{
+    if (!array_begin(parameters, values, BRAIN_INT2, count)) {
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        writer_i32(&parameters->bytes, sizeof(values[i]));
+        writer_i16(&parameters->bytes, values[i]);
+    }
+    parameter_end(parameters);
 }
 
 void brain_put_int4s(BrainParameters *parameters, const int32_t *values, size_t count)

@@ -102,6 +102,15 @@ static bool config_contains(const json_t *configs, const char *name, const char 
     return json_is_string(value) && strstr(json_string_value(value), word) != NULL;
 }
 
+static WritePath config_write_path(const json_t *configs)
+{
+    const json_t *value = json_object_get(configs, "streamhouse.write.path");
+    const char *text = json_is_string(value) ? json_string_value(value) : "";
+    return strcmp(text, "inline") == 0   ? WRITE_INLINE
+           : strcmp(text, "object") == 0 ? WRITE_OBJECT
+                                         : WRITE_AUTO;
+}
+
 void topic_config_read(TopicConfig *config, Slice json)
 {
     json_t *configs = slice_is_null(json) ? NULL : json_loadb((const char *)json.data, json.size, 0, NULL);
@@ -115,6 +124,7 @@ void topic_config_read(TopicConfig *config, Slice json)
         .timestamp_before_max_ms = config_number(configs, "message.timestamp.before.max.ms", INT64_MAX),
         .timestamp_after_max_ms =
             config_number(configs, "message.timestamp.after.max.ms", DEFAULT_TIMESTAMP_AFTER_MAX_MS),
+        .write_path = config_write_path(configs),
     };
     json_decref(configs);
 }

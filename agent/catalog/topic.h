@@ -26,6 +26,14 @@ typedef struct TailRing {
     uint32_t capacity;
 } TailRing;
 
+/* Where a topic's batches are written first: streamhouse.write.path. */
+typedef enum WritePath {
+    WRITE_AUTO,   /* as agent/log/choose.c finds */
+    WRITE_INLINE, /* into PostgreSQL */
+    WRITE_OBJECT, /* into the store */
+    WRITE_PATHS
+} WritePath;
+
 /* The topic configs an agent acts on; the brain has validated them. */
 typedef struct TopicConfig {
     int32_t max_message_bytes;
@@ -33,6 +41,7 @@ typedef struct TopicConfig {
     bool compacted;                  /* cleanup.policy contains compact: a record needs a key */
     int64_t timestamp_before_max_ms; /* message.timestamp.before.max.ms */
     int64_t timestamp_after_max_ms;  /* message.timestamp.after.max.ms */
+    WritePath write_path;            /* streamhouse.write.path */
 } TopicConfig;
 
 typedef struct Partition {
@@ -45,6 +54,8 @@ typedef struct Partition {
     int64_t high_watermark;   /* likewise; only ever rises while the topic lives */
     int64_t watched_end;      /* heard of while a commit was under way: may be its own, or somebody else's */
     uint32_t watermark_age;   /* the watch's generation when it was asked for (agent/read) */
+
+    int64_t contended_until_ms; /* its lock was found taken lately (agent/log) */
 
     Append *appends;         /* accepted batches without a final answer, in order (agent/log) */
     TailRing tail;           /* newest committed batches (agent/log/tail.c) */

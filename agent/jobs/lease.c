@@ -55,6 +55,11 @@ static void lease_answered(const BrainResult *result, void *argument)
     }
     if (!status_is_ok(&result->status) || brain_row_count(result) != 1) {
         metric_add(METRIC_LEASE_HEARTBEATS_FAILED, 1);
+        if (brain_kafka_error(result) == KAFKA_ERROR_BROKER_ID_NOT_REGISTERED) {
+            /* Topics and keys in memory have the numbers of others in the cluster that is there now. */
+            Status elsewhere = status_error(STATUS_EXISTS, "%s", result->message);
+            agent_abandon("lease", &elsewhere);
+        }
         if (brain_kafka_error(result) == KAFKA_ERROR_DUPLICATE_BROKER_REGISTRATION) {
             /* Two processes under one name would take the leases from each other for ever. */
             Status replaced = status_error(STATUS_EXISTS, "%s", result->message);

@@ -64,7 +64,7 @@ static void reaper_deleted_one(Reaper *reaper)
     BrainParameters parameters;
     brain_parameters_init(&parameters);
     brain_put_int8s(&parameters, reaper->gone, reaper->gone_count);
-    brain_send(reaper->agent->brain, BRAIN_CONTROL,
+    brain_send(reaper->agent->brain, BRAIN_JOBS,
                &(BrainQuery){ .statement = &reaped_statement,
                               .parameters = &parameters,
                               .deadline_ms = REAP_DEADLINE_MS },
@@ -134,7 +134,7 @@ static void reaper_round(uv_timer_t *timer)
     brain_parameters_init(&parameters);
     brain_put_int4(&parameters, agent_id);
     brain_put_int4(&parameters, settings->reap_objects_max);
-    brain_send(reaper->agent->brain, BRAIN_CONTROL,
+    brain_send(reaper->agent->brain, BRAIN_JOBS,
                &(BrainQuery){
                    .statement = &reap_statement, .parameters = &parameters, .deadline_ms = REAP_DEADLINE_MS },
                reaper_told, reaper);

@@ -1,8 +1,9 @@
-/* append.h: one record batch of a producer on its way into the log, and the object it travels in.
+/* append.h: one record batch of a producer on its way into the log, and what it travels in.
  *
- * A batch is gathered with others into an Upload, stored (the PUT), committed in the brain and answered.
- * Batches of one partition are committed in the order they were accepted: Partition.appends is that order,
- * across uploads. */
+ * A batch is gathered with others into an Upload, stored, committed in the brain and answered. Storing is a
+ * PUT of an object; an upload that goes inline has none, since its commits carry the bytes. Batches of one
+ * partition are committed in the order they were accepted: Partition.appends is that order, across uploads.
+ */
 #ifndef STREAMHOUSE_APPEND_H
 #define STREAMHOUSE_APPEND_H
 
@@ -35,12 +36,14 @@ struct Append {
     int32_t size;
     BatchHeader header;
     int32_t lease_epoch; /* when accepted */
-    int32_t ordinal;     /* in its object, once sealed */
+    int32_t ordinal;     /* in its upload, once that is sealed; for ever, as answers are kept under it */
     int64_t byte_start;  /* likewise */
     int64_t deadline_ms;
     int64_t retry_at_ms;
     uint32_t retries;
+    uint32_t locked;  /* answers in a row that its partition was locked */
     bool retry_alone; /* in a call of its partition alone */
+    bool in_doubt;    /* asked for and not answered: a call that comes late may yet commit it */
     AppendState state;
     bool answered;
     AppendAnswered done;
@@ -51,7 +54,7 @@ typedef enum UploadState {
     UPLOAD_OPEN,    /* takes batches */
     UPLOAD_SEALED,  /* complete, waits for an intent and a slot, or to be tried again */
     UPLOAD_PUTTING, /* the store has it */
-    UPLOAD_STORED,  /* durable; batches commit as their partitions allow */
+    UPLOAD_STORED,  /* durable, or inline; batches commit as their partitions allow */
     UPLOAD_FAILED   /* the store refused it for good; nothing of it will be committed */
 } UploadState;
 
@@ -59,6 +62,7 @@ struct Upload {
     Upload *prev; /* in Log.uploads, oldest first */
     Upload *next;
     UploadState state;
+    WritePath path;  /* WRITE_OBJECT, or inline: by choice (WRITE_AUTO) or because its topics say so */
     bool commit_due; /* has batches that may be committable */
     Append **appends;
     size_t append_count;
@@ -69,12 +73,13 @@ struct Upload {
     int64_t newest_ms;            /* when its last batch came */
     int64_t earliest_deadline_ms; /* of its batches without an answer */
     int64_t latest_deadline_ms;
-    int64_t object_id;
+    int64_t object_id; /* of an inline upload: the id of its calls */
     char key[128];
     int64_t put_started_ms;
     int64_t retry_at_ms; /* sealed again after a PUT that failed: not before */
     unsigned retries;
-    ObjectWriter object; /* the sealed form; its slices are what is PUT */
+    ObjectWriter
+        object; /* the sealed form; its slices are what is PUT. Inline: for order and ordinals only */
 };
 
 #endif

@@ -1,6 +1,7 @@
-/* commit.c: stored batches into the brain. A call carries batches of one object; of each partition only those
- * that are next in its order. What the brain calls locked is asked again in a call of that partition alone;
- * what a lost connection left open, with the same rows. */
+/* commit.c: stored batches into the brain. A call carries batches of one upload; of each partition only those
+ * that are next in its order. What the brain calls locked is asked again in a call of that partition alone: a
+ * few times at once, then in one that waits for the lock, so that it gets its turn however busy others keep
+ * the partition. What a lost connection left open is asked again with the same rows. */
 #include "agent/log/log_internal.h"
 
 #include <assert.h>
@@ -16,6 +17,8 @@ typedef struct CommitCall {
     Log *log;
     Upload *upload;
     int64_t started_ns;
+    int64_t started_ms;
+    bool waits; /* for a lock */
     size_t count;
     Append *appends[]; /* in the object's order */
 } CommitCall;
@@ -40,7 +43,7 @@ static void commit_row_fill(CommitRow *row, const Append *append)
 }
 
 /* Committed: the offsets are known, the bytes become readable. */
-static void commit_apply(Log *log, Append *append, const CommitAnswer *answer)
+static void commit_take_answer(Log *log, Append *append, const CommitAnswer *answer)
 {
     Partition *partition = append->partition;
     int64_t end_offset = answer->base_offset + batch_offset_count(&append->header);
@@ -69,6 +72,24 @@ static void commit_again_later(Log *log, Append *append, bool alone)
     log->locked++;
 }
 
+/* Somebody else commits to the partition again and again: its lock is to be waited for. */
+static bool commit_is_contended(const Log *log, const Append *append)
+{
+    return log->options.contended_wait_ms > 0 && append->locked > 0 &&
+           (append->locked > LOG_LOCKED_QUICK || append->partition->contended_until_ms > log->now_ms);
+}
+
+static void commit_locked(Log *log, Append *append)
+{
+    metric_add(METRIC_LOG_COMMIT_LOCKED, 1);
+    append->locked++;
+    commit_again_later(log, append, true);
+    if (commit_is_contended(log, append)) {
+        append->partition->contended_until_ms = log->now_ms + LOG_CONTENDED_MS;
+        append->retry_at_ms = log->now_ms;
+    }
+}
+
 /* Final, and why. An answer without a reason is a defect of the brain; it must not look like success. */
 static void commit_refused(Log *log, Append *append, KafkaError error)
 {
@@ -84,15 +105,14 @@ static void commit_answered(Log *log, Append *append, const CommitAnswer *answer
 {
     switch (answer->status) {
     case COMMIT_COMMITTED:
-        commit_apply(log, append, answer);
+        commit_take_answer(log, append, answer);
         break;
     case COMMIT_DUPLICATE:
         metric_add(METRIC_LOG_DUPLICATES, 1);
         order_finish(log, append, KAFKA_ERROR_NONE, answer->base_offset);
         break;
     case COMMIT_LOCKED:
-        metric_add(METRIC_LOG_COMMIT_LOCKED, 1);
-        commit_again_later(log, append, true);
+        commit_locked(log, append);
         break;
     case COMMIT_REFUSED:
         commit_refused(log, append, answer->error);
@@ -116,30 +136,94 @@ static void commit_apply_answers(CommitCall *call, const CommitAnswer *answers, 
     }
 }
 
+static void commit_apply_expired(CommitCall *call)
+{
+    journal_seldom(JOURNAL_WARN, "log",
+                   "object %s came too late to be committed, its producers will send again",
+                   call->upload->key);
+    for (size_t i = 0; i < call->count; i++) {
+        order_finish(call->log, call->appends[i], KAFKA_ERROR_KAFKA_STORAGE_ERROR, OFFSET_UNKNOWN);
+    }
+}
+
+/* A call that fails again and again fails for one of its partitions: the others go on without it. */
+static void commit_apply_failure(CommitCall *call, CommitOutcome outcome)
+{
+    metric_add(METRIC_LOG_COMMIT_RETRIES, 1);
+    for (size_t i = 0; i < call->count; i++) {
+        Append *append = call->appends[i];
+        append->locked = 0;
+        append->in_doubt = append->in_doubt || outcome == COMMIT_UNKNOWN;
+        commit_again_later(call->log, append, outcome == COMMIT_FAILED && append->retries > 0);
+    }
+}
+
+/* Where the choice is ours, an object is made of it; where it is the topic's, producers are told to try
+ * again. What may yet be committed by an earlier call stays where its answer is kept. */
+static void commit_apply_full(CommitCall *call)
+{
+    Log *log = call->log;
+    bool pinned = call->upload->path == WRITE_INLINE;
+    journal_seldom(JOURNAL_WARN, "log", "PostgreSQL takes no more records inline: %s",
+                   pinned ? "producers are told to try again" : "they go to objects");
+    log->chooser.full_until_ms = log->now_ms + LOG_INLINE_FULL_MS;
+    for (size_t i = 0; i < call->count; i++) {
+        Append *append = call->appends[i];
+        if (pinned && !append->in_doubt) {
+            order_finish(log, append, KAFKA_ERROR_KAFKA_STORAGE_ERROR, OFFSET_UNKNOWN);
+        } else {
+            commit_again_later(log, append, false);
+        }
+    }
+    (void)inline_to_object(log, call->upload);
+}
+
+static void commit_apply(CommitCall *call, CommitOutcome outcome, const CommitAnswer *answers, size_t count)
+{
+    switch (outcome) {
+    case COMMIT_ANSWERED:
+        commit_apply_answers(call, answers, count);
+        break;
+    case COMMIT_EXPIRED:
+        commit_apply_expired(call);
+        break;
+    case COMMIT_BUSY:
+        for (size_t i = 0; i < call->count; i++) {
+            commit_locked(call->log, call->appends[i]);
+        }
+        break;
+    case COMMIT_FULL:
+        commit_apply_full(call);
+        break;
+    case COMMIT_UNKNOWN:
+    case COMMIT_FAILED:
+        commit_apply_failure(call, outcome);
+        break;
+    }
+}
+
+static void commit_observe(const CommitCall *call)
+{
+    Log *log = call->log;
+    metric_observe_since(METRIC_LOG_COMMIT_DURATION, call->started_ns);
+    if (call->waits) {
+        return; /* for others: that says nothing of PostgreSQL */
+    }
+    choose_commit_ended(log, call->started_ms);
+    if (call->upload->path != WRITE_OBJECT) {
+        log->inline_calls--;
+        metric_observe_since(METRIC_LOG_INLINE_COMMIT_DURATION, call->started_ns);
+    }
+}
+
 static void commit_finished(void *argument, CommitOutcome outcome, const CommitAnswer *answers, size_t count)
 {
     CommitCall *call = argument;
     Log *log = call->log;
     Upload *upload = call->upload;
     log->calls--;
-    metric_observe_since(METRIC_LOG_COMMIT_DURATION, call->started_ns);
-    if (outcome == COMMIT_ANSWERED) {
-        commit_apply_answers(call, answers, count);
-    } else if (outcome == COMMIT_EXPIRED) {
-        journal_seldom(JOURNAL_WARN, "log",
-                       "object %s came too late to be committed, its producers will send again", upload->key);
-        for (size_t i = 0; i < call->count; i++) {
-            order_finish(log, call->appends[i], KAFKA_ERROR_KAFKA_STORAGE_ERROR, OFFSET_UNKNOWN);
-        }
-    } else {
-        metric_add(METRIC_LOG_COMMIT_RETRIES, 1);
-        for (size_t i = 0; i < call->count; i++) {
-            /* A call that fails again and again fails for one of its partitions: the others go on without it.
-             */
-            bool alone = outcome == COMMIT_FAILED && call->appends[i]->retries > 0;
-            commit_again_later(log, call->appends[i], alone);
-        }
-    }
+    commit_observe(call);
+    commit_apply(call, outcome, answers, count);
     for (size_t i = 0; i < call->count; i++) {
         log->backend.moved(log->backend.context, call->appends[i]->partition);
     }
@@ -149,32 +233,68 @@ static void commit_finished(void *argument, CommitOutcome outcome, const CommitA
     log->backend.wake(log->backend.context);
 }
 
-static void commit_send(Log *log, Upload *upload, CommitCall *call)
+/* Memory is short: nothing was asked. */
+static void commit_give_up(CommitCall *call)
+{
+    for (size_t i = 0; i < call->count; i++) {
+        commit_again_later(call->log, call->appends[i], call->appends[i]->retry_alone);
+    }
+    free(call);
+}
+
+static CommitRequest commit_request(const CommitCall *call, CommitRow *rows, Slice *bytes, int wait_ms)
+{
+    const Upload *upload = call->upload;
+    CommitRequest request = {
+        .is_inline = upload->path != WRITE_OBJECT,
+        .id = upload->object_id,
+        .object_bytes = (int64_t)object_writer_size(&upload->object),
+        .rows = rows,
+        .bytes = bytes,
+        .count = call->count,
+        .wait_ms = wait_ms,
+    };
+    int64_t start = 0;
+    for (size_t i = 0; i < call->count; i++) {
+        const Append *append = call->appends[i];
+        commit_row_fill(&rows[i], append);
+        bytes[i] = slice_of(append->bytes, (size_t)append->size);
+        if (request.is_inline) {
+            rows[i].byte_start = start;
+        }
+        start += append->size;
+    }
+    request.object_bytes = request.is_inline ? start : request.object_bytes;
+    return request;
+}
+
+static void commit_send(Log *log, Upload *upload, CommitCall *call, int wait_ms)
 {
     CommitRow *rows = malloc(call->count * sizeof(CommitRow));
-    if (!rows) {
-        for (size_t i = 0; i < call->count; i++) {
-            commit_again_later(log, call->appends[i], call->appends[i]->retry_alone);
-        }
-        free(call);
+    Slice *bytes = malloc(call->count * sizeof(Slice));
+    if (!rows || !bytes) {
+        commit_give_up(call);
+        free(rows);
+        free(bytes);
         return;
     }
-    for (size_t i = 0; i < call->count; i++) {
-        commit_row_fill(&rows[i], call->appends[i]);
-    }
+    CommitRequest request = commit_request(call, rows, bytes, wait_ms);
+    call->waits = wait_ms > 0;
     upload->unfinished++;
     log->calls++;
+    log->inline_calls += request.is_inline && !call->waits;
     metric_add(METRIC_LOG_COMMITS, 1);
-    log->backend.commit(log->backend.context, upload->object_id, (int64_t)object_writer_size(&upload->object),
-                        rows, call->count, commit_finished, call);
+    log->backend.commit(log->backend.context, &request, commit_finished, call);
     free(rows);
+    free(bytes);
 }
 
 static CommitCall *commit_call_new(Log *log, Upload *upload, size_t capacity)
 {
     CommitCall *call = malloc(sizeof(CommitCall) + capacity * sizeof(Append *));
     if (call) {
-        *call = (CommitCall){ .log = log, .upload = upload, .started_ns = time_ns() };
+        *call =
+            (CommitCall){ .log = log, .upload = upload, .started_ns = time_ns(), .started_ms = log->now_ms };
     }
     return call;
 }
@@ -203,7 +323,7 @@ static void commit_start(Log *log, Upload *upload)
         }
     }
     if (call->count > 0) {
-        commit_send(log, upload, call);
+        commit_send(log, upload, call, 0);
     } else {
         free(call);
     }
@@ -226,8 +346,23 @@ static size_t commit_run_length(const Append *head)
     return length;
 }
 
+/* How long the call may wait for the lock: while the producer does. Answered batches have no deadline any
+ * more. */
+static int commit_wait_ms(const Log *log, const Append *append)
+{
+    int64_t left_ms = append->deadline_ms - log->now_ms;
+    if (!commit_is_contended(log, append)) {
+        return 0;
+    }
+    if (append->answered || left_ms > log->options.contended_wait_ms) {
+        return log->options.contended_wait_ms;
+    }
+    return left_ms > 1 ? (int)left_ms : 1;
+}
+
 static void commit_retry_alone(Log *log, Append *append)
 {
+    int wait_ms = commit_wait_ms(log, append);
     CommitCall *call = commit_call_new(log, append->upload, commit_run_length(append));
     if (!call) {
         append->retry_at_ms = log->now_ms + LOG_LOCKED_RETRY_MAX_MS;
@@ -235,7 +370,7 @@ static void commit_retry_alone(Log *log, Append *append)
     }
     commit_take(call, append->partition, APPEND_LOCKED);
     log->locked -= call->count;
-    commit_send(log, append->upload, call);
+    commit_send(log, append->upload, call, wait_ms);
 }
 
 static void commit_retry_together(Log *log, Upload *upload)
@@ -249,7 +384,7 @@ static void commit_retry_together(Log *log, Upload *upload)
     }
     if (call) {
         log->locked -= call->count;
-        commit_send(log, upload, call);
+        commit_send(log, upload, call, 0);
     }
 }
 

@@ -15,6 +15,7 @@ Log *log_new(const LogOptions *options, const LogBackend *backend)
         log->options = *options;
         log->backend = *backend;
         tail_init(&log->tail, options->tail_bytes_max);
+        choose_show_limits(log);
     }
     return log;
 }
@@ -23,6 +24,7 @@ void log_configure(Log *log, const LogOptions *options)
 {
     log->options = *options;
     log->tail.bytes_max = options->tail_bytes_max;
+    choose_show_limits(log);
 }
 
 void log_set_cluster(Log *log, const uint8_t cluster_id[OBJECT_UUID_SIZE])
@@ -54,6 +56,8 @@ int64_t log_tick(Log *log, int64_t now_ms)
 {
     log->now_ms = now_ms;
     order_expire(log);
+    choose_tick(log);
+    inline_keep_ids(log);
     gather_seal_due(log);
     upload_start_all(log);
     commit_start_all(log);
@@ -62,6 +66,7 @@ int64_t log_tick(Log *log, int64_t now_ms)
         order_next_due_ms(log),
         commit_next_due_ms(log),
         upload_next_due_ms(log),
+        inline_next_due_ms(log),
         log->intent_count == 0 && !log->reserving && log->uploads ? log->reserve_at_ms : INT64_MAX,
         log->store_busy ? now_ms + LOG_STORE_BUSY_RETRY_MS : INT64_MAX,
     };

@@ -1,5 +1,6 @@
-/* log.h: the write path. Batches accepted from producers are gathered into objects, stored, committed in the
- * brain in each partition's order, and answered when they are durable.
+/* log.h: the write path. Batches accepted from producers are gathered, stored (in objects, or inline: by the
+ * commit itself, in PostgreSQL), committed in the brain in each partition's order, and answered when they are
+ * durable. Which way they go is their topic's choice, or choose.c's.
  *
  * Everything that waits is driven by log_tick(): the log itself knows no sockets, no timers and no
  * PostgreSQL, only a LogBackend, so that tests inject time, store and brain. One thread owns it all. */
@@ -10,6 +11,8 @@
 #include "agent/log/tail.h"
 #include "common/commit_row.h"
 #include "common/status.h"
+
+enum { LOG_CALL_IDS = 1024 /* that sh_reserve_inline() gives at a time */ };
 
 typedef struct Log Log;
 
@@ -22,6 +25,12 @@ enum {
     LOG_STORE_BUSY_RETRY_MS = 10,   /* after the store's queue was full */
     LOG_RESERVE_RETRY_MS = 250,     /* after intents could not be had */
     LOG_UPLOAD_BATCHES_MAX = 16384, /* batches in one object */
+    LOG_LOCKED_QUICK = 3,           /* a locked partition is tried that often before its lock is waited for */
+    LOG_CONTENDED_MS = 1000,        /* and for so long afterwards, it is waited for at once */
+    LOG_INLINE_CALL_BYTES_MAX =
+        4 * 1024 * 1024, /* batches of one inline commit; a larger batch is an object's */
+    LOG_INLINE_CALL_BATCHES_MAX = 4096,
+    LOG_INLINE_FULL_MS = 1000, /* after the ring was full, so long nothing is chosen to go there */
 };
 
 /* How the brain answered one batch. */
@@ -45,7 +54,9 @@ typedef enum CommitOutcome {
     COMMIT_ANSWERED, /* answers[] holds one for each batch asked */
     COMMIT_UNKNOWN,  /* the connection died or the call was not sent: ask again, the brain remembers */
     COMMIT_FAILED,   /* rolled back, may succeed later */
-    COMMIT_EXPIRED   /* the brain will never take this object */
+    COMMIT_EXPIRED,  /* the brain will never take this object */
+    COMMIT_BUSY,     /* rolled back: the partition's lock was not had in time */
+    COMMIT_FULL      /* rolled back: PostgreSQL takes no more bytes */
 } CommitOutcome;
 
 typedef struct Intent {
@@ -54,9 +65,23 @@ typedef struct Intent {
 } Intent;
 
 typedef void (*IntentsReserved)(void *argument, const Intent *intents, size_t count);
+/* first: of LOG_CALL_IDS consecutive ones; 0: none could be had. */
+typedef void (*CallsReserved)(void *argument, int64_t first);
 typedef void (*PutFinished)(void *argument, const Status *status);
 typedef void (*CommitFinished)(void *argument, CommitOutcome outcome, const CommitAnswer *answers,
                                size_t count);
+
+/* A commit of some batches of one upload. */
+typedef struct CommitRequest {
+    bool is_inline;
+    int64_t id;           /* of the object, or of the inline upload's calls */
+    int64_t object_bytes; /* of the whole object; of this call's batches when inline */
+    const CommitRow *rows;
+    const Slice *bytes; /* inline: each row's batch; one after the other they are what byte_start counts in */
+    size_t count;
+    int wait_ms; /* for the lock of the only partition it is for; 0: what is locked is answered COMMIT_LOCKED
+                  */
+} CommitRequest;
 
 /* What the log needs from the world. Callbacks come later, never from within the call, exactly once. */
 typedef struct LogBackend {
@@ -66,8 +91,9 @@ typedef struct LogBackend {
     /* Stores an object, retrying until the deadline. False: not started, now is no time for it. */
     bool (*put)(void *context, const char *key, const Slice *slices, size_t count, int deadline_ms,
                 PutFinished done, void *argument);
-    void (*commit)(void *context, int64_t object_id, int64_t object_bytes, const CommitRow *rows,
-                   size_t count, CommitFinished done, void *argument);
+    /* Asks the brain for ids of inline calls. */
+    void (*reserve_calls)(void *context, CallsReserved done, void *argument);
+    void (*commit)(void *context, const CommitRequest *request, CommitFinished done, void *argument);
     /* Something is due: call log_tick() before long, and not from here. */
     void (*wake)(void *context);
     /* A commit to the partition was answered: its high watermark may have moved. fenced: its leadership was
@@ -86,6 +112,11 @@ typedef struct LogOptions {
     int intents_min;         /* ask for more below this */
     int64_t intent_fresh_ms; /* an intent older than this is not used any more; the reaper gets it */
     size_t tail_bytes_max;
+    size_t inline_flush_bytes;  /* pending batches of more bytes than this go to an object; 0: all do */
+    int64_t inline_commit_ms;   /* so do all while commits take longer than this */
+    int64_t inline_rate_bytes;  /* a second; more goes to objects */
+    int64_t inline_backlog_max; /* bytes in the ring above which all goes to objects */
+    int contended_wait_ms;      /* longest wait for a contended partition's lock; 0: never wait */
 } LogOptions;
 
 typedef struct LogAppend {
@@ -108,6 +139,9 @@ void log_set_cluster(Log *log, const uint8_t cluster_id[OBJECT_UUID_SIZE]);
 /* What to answer a batch that comes after one which failed and is not sent again yet; NONE: it may be
  * appended. */
 KafkaError log_check_order(Log *log, const Partition *partition, const BatchHeader *header, int64_t now_ms);
+
+/* Bytes that wait in PostgreSQL to be moved into objects, as the brain last said. */
+void log_set_inline_backlog(Log *log, int64_t bytes);
 
 /* Takes a batch that was checked. The answer comes later, exactly once: NONE when durable, otherwise why not.
  * False when memory is short: nothing was taken. */

@@ -1,13 +1,34 @@
-/* log_internal.h: what the files of the write path share: gather.c (batches into uploads), upload.c (uploads
- * into the store), commit.c (stored batches into the brain), order.c (each partition's order, and final
- * answers). */
+/* log_internal.h: what the files of the write path share: gather.c (batches into uploads), choose.c (inline
+ * or object), inline.c (uploads that need no store), upload.c (uploads into the store), commit.c (stored
+ * batches into the brain), order.c (each partition's order, and final answers). */
 #ifndef STREAMHOUSE_LOG_INTERNAL_H
 #define STREAMHOUSE_LOG_INTERNAL_H
 
 #include "agent/log/gap.h"
 #include "agent/log/log.h"
 
-enum { LOG_INTENTS_MAX = 64 };
+enum { LOG_INTENTS_MAX = 64, LOG_INLINE_CALLS_MAX = 1 /* at a time; what comes meanwhile is gathered */ };
+
+/* Why batches whose topic leaves the path open go to an object; NONE: they go inline. */
+typedef enum Refusal {
+    REFUSAL_NONE,
+    REFUSAL_LARGE,   /* more bytes are pending than an inline commit should have */
+    REFUSAL_RATE,    /* more than that went inline lately */
+    REFUSAL_LATENCY, /* PostgreSQL is slow */
+    REFUSAL_BACKLOG, /* much waits there to be moved */
+    REFUSAL_FULL,    /* it said that it takes no more */
+    REFUSAL_CALLS    /* no id for the call could be had; while one is asked for, batches wait for it */
+} Refusal;
+
+/* What the choice is made by. */
+typedef struct Chooser {
+    double commit_ms;      /* smoothed duration of commits */
+    int64_t ended_from_ms; /* when the oldest commit that ended since the last tick began; 0: none ended */
+    double tokens;         /* bytes that may go inline just now */
+    int64_t filled_ms;
+    int64_t full_until_ms;
+    int64_t backlog_bytes;
+} Chooser;
 
 struct Log {
     LogOptions options;
@@ -15,8 +36,14 @@ struct Log {
     Tail tail;
     Gaps gaps;
     uint8_t cluster_id[OBJECT_UUID_SIZE];
-    Upload *uploads; /* oldest first; the last may be open */
-    Upload *open;
+    Upload *uploads;           /* oldest first */
+    Upload *open[WRITE_PATHS]; /* those that take batches */
+    Chooser chooser;
+    size_t inline_calls; /* inline commits under way, but for those that wait for a lock */
+    int64_t call_id;     /* the next one */
+    int64_t call_id_end;
+    int64_t calls_reserve_at_ms; /* not before */
+    bool calls_reserving;
     int putting;
     size_t calls;   /* backend calls under way */
     size_t waiting; /* batches that are not final */
@@ -34,8 +61,31 @@ struct Log {
 void gather_seal_due(Log *log);
 int64_t gather_next_due_ms(const Log *log);
 
+/* choose.c */
+void choose_tick(Log *log);
+Refusal choose_refusal(const Log *log);
+void choose_count(Refusal refusal);
+/* Bytes go inline. */
+void choose_spend(Log *log, size_t bytes);
+void choose_commit_ended(Log *log, int64_t started_ms);
+void choose_show_limits(const Log *log);
+
+/* inline.c */
+void inline_keep_ids(Log *log);
+/* A sealed upload becomes stored without a store. There is an id for it. */
+void inline_start(Log *log, Upload *upload);
+/* PostgreSQL takes no more: what may go to an object does. True when the upload has become an object's. */
+bool inline_to_object(Log *log, Upload *upload);
+int64_t inline_next_due_ms(const Log *log);
+
 /* upload.c */
 void upload_enter(Upload *upload, UploadState state);
+/* Gives batches their order, ordinals and places. */
+Status upload_lay_out(const Log *log, Upload *upload);
+/* Its batches may be committed from now on. */
+void upload_stored(Upload *upload);
+void upload_fail(Log *log, Upload *upload, KafkaError error);
+void append_free(Append *append);
 void upload_start_all(Log *log);
 int64_t upload_next_due_ms(const Log *log);
 void upload_release_if_done(Log *log, Upload *upload);

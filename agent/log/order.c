@@ -12,9 +12,9 @@
 
 static const bool append_moves[APPEND_FINAL + 1][APPEND_FINAL + 1] = {
     [APPEND_GATHERED] = { [APPEND_STORED] = true, [APPEND_FINAL] = true },
-    [APPEND_STORED] = { [APPEND_COMMITTING] = true, [APPEND_FINAL] = true },
+    [APPEND_STORED] = { [APPEND_GATHERED] = true, [APPEND_COMMITTING] = true, [APPEND_FINAL] = true },
     [APPEND_COMMITTING] = { [APPEND_STORED] = true, [APPEND_LOCKED] = true, [APPEND_FINAL] = true },
-    [APPEND_LOCKED] = { [APPEND_COMMITTING] = true, [APPEND_FINAL] = true },
+    [APPEND_LOCKED] = { [APPEND_GATHERED] = true, [APPEND_COMMITTING] = true, [APPEND_FINAL] = true },
 };
 
 void append_enter(Append *append, AppendState state)

@@ -20,9 +20,19 @@ static const BrainStatement reserve_statement = { "reserve",
 static const BrainStatement commit_statement = {
     "commit",
     "SELECT batch, status::text, error_code, base_offset, leader_epoch, log_start_offset "
-    "FROM sh_commit_object($1, $2, $3, $4)",
-    4,
-    { BRAIN_INT4, BRAIN_INT8, BRAIN_INT8, BRAIN_BYTEA },
+    "FROM sh_commit_object($1, $2, $3, $4, $5)",
+    5,
+    { BRAIN_INT4, BRAIN_INT8, BRAIN_INT8, BRAIN_BYTEA, BRAIN_INT4 },
+};
+static const BrainStatement commit_inline_statement = {
+    "commit_inline",
+    "SELECT batch, status::text, error_code, base_offset, leader_epoch, log_start_offset "
+    "FROM sh_commit_inline($1, $2, $3, $4, $5)",
+    5,
+    { BRAIN_INT4, BRAIN_INT8, BRAIN_BYTEA, BRAIN_BYTEA, BRAIN_INT4 },
+};
+static const BrainStatement reserve_inline_statement = {
+    "reserve_inline", "SELECT sh_reserve_inline()", 0, { 0 }
 };
 
 enum { INTENT_FRESH_PART = 4 /* an intent is used in the first quarter of its life */ };
@@ -47,6 +57,7 @@ struct LogService {
 typedef struct ServiceCall {
     union {
         IntentsReserved reserved;
+        CallsReserved calls;
         PutFinished put;
         CommitFinished committed;
     } done;
@@ -99,6 +110,26 @@ static void service_reserve(void *context, int count, IntentsReserved done, void
                call);
 }
 
+static void service_reserved_calls(const BrainResult *result, void *argument)
+{
+    ServiceCall call = *(ServiceCall *)argument;
+    free(argument);
+    if (!status_is_ok(&result->status)) {
+        journal_seldom(JOURNAL_WARN, "log", "no ids of inline commits could be reserved: %s",
+                       result->message);
+    }
+    call.done.calls(call.argument, brain_int8(result, 0, 0));
+}
+
+static void service_reserve_calls(void *context, CallsReserved done, void *argument)
+{
+    LogService *service = context;
+    ServiceCall *call = call_new(argument);
+    call->done.calls = done;
+    brain_send(service->agent->brain, BRAIN_READ, &(BrainQuery){ .statement = &reserve_inline_statement },
+               service_reserved_calls, call);
+}
+
 static void service_stored(const StoreResult *result, void *argument)
 {
     ServiceCall call = *(ServiceCall *)argument;
@@ -141,6 +172,12 @@ static CommitOutcome service_outcome(const BrainResult *result)
 {
     if (status_is_ok(&result->status)) {
         return COMMIT_ANSWERED;
+    }
+    if (!result->in_doubt && strcmp(result->sqlstate, "55P03") == 0) {
+        return COMMIT_BUSY;
+    }
+    if (!result->in_doubt && strcmp(result->sqlstate, "53100") == 0) {
+        return COMMIT_FULL;
     }
     journal_seldom(JOURNAL_WARN, "log", "a commit has to be asked for again: %s", result->message);
     if (result->in_doubt || result->sqlstate[0] == '\0') {
@@ -191,29 +228,38 @@ static void service_pack(uint8_t *out, const CommitRow *row)
     }
 }
 
-static void service_commit(void *context, int64_t object_id, int64_t object_bytes, const CommitRow *rows,
-                           size_t count, CommitFinished done, void *argument)
+static void service_put_rows(BrainParameters *parameters, const CommitRequest *request)
+{
+    uint8_t *packed = malloc(request->count * COMMIT_ROW_SIZE);
+    if (!packed) {
+        abort();
+    }
+    for (size_t i = 0; i < request->count; i++) {
+        service_pack(packed + i * COMMIT_ROW_SIZE, &request->rows[i]);
+    }
+    brain_put_bytea(parameters, slice_of(packed, request->count * COMMIT_ROW_SIZE));
+    free(packed);
+}
+
+static void service_commit(void *context, const CommitRequest *request, CommitFinished done, void *argument)
 {
     LogService *service = context;
     ServiceCall *call = call_new(argument);
     call->done.committed = done;
-    uint8_t *packed = malloc(count * COMMIT_ROW_SIZE);
-    if (!packed) {
-        abort();
-    }
-    for (size_t i = 0; i < count; i++) {
-        service_pack(packed + i * COMMIT_ROW_SIZE, &rows[i]);
-    }
     BrainParameters parameters;
     brain_parameters_init(&parameters);
     brain_put_int4(&parameters, lease_agent_id(service->agent->lease));
-    brain_put_int8(&parameters, object_id);
-    brain_put_int8(&parameters, object_bytes);
-    brain_put_bytea(&parameters, slice_of(packed, count * COMMIT_ROW_SIZE));
-    free(packed);
-    brain_send(service->agent->brain, BRAIN_COMMIT,
-               &(BrainQuery){ .statement = &commit_statement, .parameters = &parameters }, service_committed,
-               call);
+    brain_put_int8(&parameters, request->id);
+    if (request->is_inline) {
+        brain_put_pieces(&parameters, request->bytes, request->count);
+    } else {
+        brain_put_int8(&parameters, request->object_bytes);
+    }
+    service_put_rows(&parameters, request);
+    brain_put_int4(&parameters, request->wait_ms);
+    const BrainStatement *statement = request->is_inline ? &commit_inline_statement : &commit_statement;
+    brain_send(service->agent->brain, request->wait_ms > 0 ? BRAIN_CONTENDED : BRAIN_COMMIT,
+               &(BrainQuery){ .statement = statement, .parameters = &parameters }, service_committed, call);
 }
 
 static void service_tick(uv_timer_t *timer)
@@ -266,6 +312,11 @@ static LogOptions service_options(const Settings *settings)
         .intents_min = settings->intent_pool,
         .intent_fresh_ms = settings->intent_ttl_ms / INTENT_FRESH_PART,
         .tail_bytes_max = (size_t)settings->tail_bytes_max,
+        .inline_flush_bytes = (size_t)settings->inline_flush_bytes,
+        .inline_commit_ms = settings->inline_commit_ms,
+        .inline_rate_bytes = settings->inline_rate_bytes,
+        .inline_backlog_max = settings->inline_backlog_max,
+        .contended_wait_ms = (int)settings->contended_wait_ms,
     };
 }
 
@@ -277,6 +328,7 @@ LogService *log_service_new(Agent *agent)
     LogBackend backend = {
         .context = service,
         .reserve = service_reserve,
+        .reserve_calls = service_reserve_calls,
         .put = service_put,
         .commit = service_commit,
         .wake = service_wake,

@@ -23,8 +23,9 @@ typedef struct UploadCall {
 
 static const bool upload_moves[UPLOAD_FAILED + 1][UPLOAD_FAILED + 1] = {
     [UPLOAD_OPEN] = { [UPLOAD_SEALED] = true },
-    [UPLOAD_SEALED] = { [UPLOAD_PUTTING] = true, [UPLOAD_FAILED] = true },
+    [UPLOAD_SEALED] = { [UPLOAD_PUTTING] = true, [UPLOAD_STORED] = true, [UPLOAD_FAILED] = true },
     [UPLOAD_PUTTING] = { [UPLOAD_STORED] = true, [UPLOAD_SEALED] = true, [UPLOAD_FAILED] = true },
+    [UPLOAD_STORED] = { [UPLOAD_SEALED] = true },
 };
 
 void upload_enter(Upload *upload, UploadState state)
@@ -33,17 +34,23 @@ void upload_enter(Upload *upload, UploadState state)
     upload->state = state;
 }
 
+void append_free(Append *append)
+{
+    block_release(append->frame);
+    topic_release(append->partition->topic);
+    free(append);
+}
+
 void upload_free(Log *log, Upload *upload)
 {
     DL_DELETE(log->uploads, upload);
-    if (log->open == upload) {
-        log->open = NULL;
+    for (int path = 0; path < WRITE_PATHS; path++) {
+        if (log->open[path] == upload) {
+            log->open[path] = NULL;
+        }
     }
     for (size_t i = 0; i < upload->append_count; i++) {
-        Append *append = upload->appends[i];
-        block_release(append->frame);
-        topic_release(append->partition->topic);
-        free(append);
+        append_free(upload->appends[i]);
     }
     free(upload->appends);
     object_writer_free(&upload->object);
@@ -58,7 +65,7 @@ void upload_release_if_done(Log *log, Upload *upload)
 }
 
 /* Every batch that still waits fails, retriably: the producer sends it again. */
-static void upload_fail(Log *log, Upload *upload, KafkaError error)
+void upload_fail(Log *log, Upload *upload, KafkaError error)
 {
     upload_enter(upload, UPLOAD_FAILED);
     for (size_t i = 0; i < upload->append_count; i++) {
@@ -112,7 +119,7 @@ static ObjectIdentity upload_identity(const Log *log, const Upload *upload)
     return identity;
 }
 
-static Status upload_lay_out(const Log *log, Upload *upload)
+Status upload_lay_out(const Log *log, Upload *upload)
 {
     Status status = status_ok();
     for (size_t i = 0; i < upload->append_count && status_is_ok(&status); i++) {
@@ -144,7 +151,7 @@ static Status upload_lay_out(const Log *log, Upload *upload)
     return status;
 }
 
-static void upload_stored(Upload *upload)
+void upload_stored(Upload *upload)
 {
     upload_enter(upload, UPLOAD_STORED);
     upload->commit_due = true;

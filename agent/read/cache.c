@@ -26,7 +26,9 @@ typedef enum EntryState { ENTRY_WAITING, ENTRY_LOADING, ENTRY_READY } EntryState
 typedef struct CacheEntry {
     CacheId id;
     EntryState state;
-    char *key; /* until loaded */
+    CacheObject object; /* the key is a copy, until loaded */
+    char *key;
+    uint64_t length; /* that is asked for */
     Block *block;
     CacheWaiter *waiters;
     Cache *cache;
@@ -65,6 +67,17 @@ void cache_configure(Cache *cache, const CacheOptions *options)
 size_t cache_block_bytes(const Cache *cache)
 {
     return cache->options.block_bytes;
+}
+
+/* An inline segment is one block, whose number is where it begins. */
+uint64_t cache_block_number(const Cache *cache, const CacheObject *object, uint64_t byte)
+{
+    return object->slot > 0 ? object->start : byte / cache->options.block_bytes;
+}
+
+uint64_t cache_block_start(const Cache *cache, const CacheObject *object, uint64_t number)
+{
+    return object->slot > 0 ? number : number * cache->options.block_bytes;
 }
 
 static void entry_remove(Cache *cache, CacheEntry *entry)
@@ -148,7 +161,7 @@ static void entry_loaded(void *argument, const Status *status, Block *block)
     CacheWaiter *waiters = entry->waiters;
     Status missing = status_error(STATUS_UNAVAILABLE, "a read ended without bytes");
     entry->waiters = NULL;
-    cache->loading_bytes -= cache->options.block_bytes;
+    cache->loading_bytes -= entry->length;
     metric_set(METRIC_CACHE_COLD_BYTES, (double)cache->loading_bytes);
     if (!block) {
         metric_add(METRIC_CACHE_FAILURES, 1);
@@ -156,6 +169,7 @@ static void entry_loaded(void *argument, const Status *status, Block *block)
     } else {
         free(entry->key);
         entry->key = NULL;
+        entry->object.key = NULL;
         entry->block = block_hold(block);
         entry->state = ENTRY_READY;
         DL_APPEND(cache->ready, entry);
@@ -171,9 +185,9 @@ static void entry_loaded(void *argument, const Status *status, Block *block)
 
 static bool entry_start(Cache *cache, CacheEntry *entry)
 {
-    uint64_t length = cache->options.block_bytes;
-    if (!cache->backend.get(cache->backend.context, entry->key, entry->id.number * length, length,
-                            entry_loaded, entry)) {
+    uint64_t length = entry->length;
+    uint64_t start = cache_block_start(cache, &entry->object, entry->id.number);
+    if (!cache->backend.get(cache->backend.context, &entry->object, start, length, entry_loaded, entry)) {
         return false;
     }
     DL_DELETE(cache->waiting, entry);
@@ -185,9 +199,8 @@ static bool entry_start(Cache *cache, CacheEntry *entry)
 
 void cache_pump(Cache *cache)
 {
-    while (cache->waiting &&
-           (cache->loading_bytes == 0 ||
-            cache->loading_bytes + cache->options.block_bytes <= cache->options.cold_bytes_max)) {
+    while (cache->waiting && (cache->loading_bytes == 0 || cache->loading_bytes + cache->waiting->length <=
+                                                               cache->options.cold_bytes_max)) {
         if (!entry_start(cache, cache->waiting)) {
             return;
         }
@@ -206,6 +219,9 @@ static CacheEntry *entry_new(Cache *cache, const CacheObject *object, uint64_t n
     entry->id.object_id = object->object_id;
     entry->id.number = number;
     entry->key = key;
+    entry->object = *object;
+    entry->object.key = key;
+    entry->length = object->slot > 0 ? object->length : cache->options.block_bytes;
     entry->cache = cache;
     HASH_ADD(hh, cache->entries, id, sizeof(entry->id), entry);
     DL_APPEND(cache->waiting, entry);

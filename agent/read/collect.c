@@ -13,7 +13,7 @@ enum { COLLECT_COPY_MAX = 4096 };
 typedef struct SegmentView {
     Cache *cache;
     const SegmentRef *ref;
-    size_t block_bytes;
+    CacheObject object;
     uint64_t missing; /* number of the block that was not there */
     bool cut_short;   /* the block was there but the object ends before the segment does */
 } SegmentView;
@@ -21,8 +21,8 @@ typedef struct SegmentView {
 static Slice view_at(SegmentView *view, int32_t position, size_t size, Block **block)
 {
     uint64_t start = (uint64_t)view->ref->byte_start + (uint64_t)position;
-    uint64_t number = start / view->block_bytes;
-    size_t within = (size_t)(start % view->block_bytes);
+    uint64_t number = cache_block_number(view->cache, &view->object, start);
+    size_t within = (size_t)(start - cache_block_start(view->cache, &view->object, number));
     *block = cache_find(view->cache, view->ref->object_id, number);
     view->missing = number;
     if (!*block || (*block)->size <= within) {
@@ -122,16 +122,17 @@ static CollectStop collect_missing(const SegmentView *view, int32_t position, Co
         return COLLECT_CORRUPT;
     }
     uint64_t start = (uint64_t)view->ref->byte_start + (uint64_t)position;
-    for (uint64_t number = start / view->block_bytes; number < view->missing; number++) {
+    for (uint64_t number = cache_block_number(view->cache, &view->object, start); number < view->missing;
+         number++) {
         Block *block = cache_find(view->cache, view->ref->object_id, number);
         if (block) {
             (void)collection_hold(out, block);
         }
     }
     uint64_t end = (uint64_t)view->ref->byte_start + (uint64_t)view->ref->byte_length;
-    result->object = (CacheObject){ view->ref->object_id, view->ref->key };
+    result->object = view->object;
     result->block_number = view->missing;
-    result->last_block_number = (end - 1) / view->block_bytes;
+    result->last_block_number = cache_block_number(view->cache, &view->object, end - 1);
     return COLLECT_LOAD;
 }
 
@@ -145,7 +146,7 @@ static bool collect_fits(const CollectRequest *request, const CollectResult *res
 static CollectStop collect_segment(const Collector *collector, const CollectRequest *request, SegmentRef *ref,
                                    CollectResult *result, Collection *out)
 {
-    SegmentView view = { collector->cache, ref, cache_block_bytes(collector->cache), 0, false };
+    SegmentView view = { collector->cache, ref, segment_object(ref), 0, false };
     int32_t position = 0;
     int64_t base_offset = ref->base_offset;
     if (ref->hint_offset <= result->next_offset) {

@@ -13,7 +13,7 @@ enum { LOOKUP_BYTES_MIN = 16 * 1024 * 1024, LOOKUP_REFS_MAX = 4096 };
 static const BrainStatement find_statement = {
     "find_segments",
     "SELECT request, base_offset, end_offset, object_id, object_key, byte_start, byte_length, leader_epoch, "
-    "log_start_offset, high_watermark FROM sh_find_segments($1, $2, $3, $4, $5)",
+    "log_start_offset, high_watermark, slot FROM sh_find_segments($1, $2, $3, $4, $5)",
     5,
     { BRAIN_INT4S, BRAIN_INT4S, BRAIN_INT8S, BRAIN_INT4S, BRAIN_INT8 },
 };
@@ -36,7 +36,8 @@ static bool lookup_ref(const BrainResult *result, int row, SegmentRef *ref)
         .base_offset = brain_int8(result, row, 1),
         .end_offset = brain_int8(result, row, 2),
         .object_id = brain_int8(result, row, 3),
-        .key = strndup((const char *)key.data, key.size),
+        .slot = brain_int2(result, row, 10),
+        .key = strndup(slice_is_null(key) ? "" : (const char *)key.data, key.size),
         .byte_start = brain_int4(result, row, 5),
         .byte_length = brain_int4(result, row, 6),
         .leader_epoch = brain_int4(result, row, 7),

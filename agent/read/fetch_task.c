@@ -9,7 +9,10 @@
 #include "agent/metrics.h"
 #include "agent/read/fetcher_internal.h"
 
-enum { LOOKUPS_MAX = 4 /* of one item: beyond that its segments contradict each other */ };
+enum {
+    LOOKUPS_MAX = 8,   /* of one item: beyond that its segments contradict each other */
+    MOVED_AWAY_MAX = 3 /* of one fetch: beyond that its records are lost */
+};
 
 /* What one try found. */
 typedef struct Try {
@@ -96,6 +99,18 @@ void fetch_cancel(FetchTask *task)
     fetch_task_release(task);
 }
 
+/* What the pointers named is gone: its records have been moved, and are looked up once more. */
+static void task_look_again(FetchTask *task)
+{
+    for (int32_t i = 0; i < task->request.count; i++) {
+        if (task->request.items[i].partition) {
+            segments_drop(&task->fetcher->segments, task->request.items[i].partition);
+        }
+    }
+    metric_add(METRIC_FETCH_MOVED_AWAY, 1);
+    task->moved_away++;
+}
+
 static void task_loaded(void *argument, const Status *status, Block *block)
 {
     FetchTask *task = argument;
@@ -103,14 +118,11 @@ static void task_loaded(void *argument, const Status *status, Block *block)
     if (!task->finished && block) {
         (void)collection_hold(&task->records, block); /* until the next try, that it may find it */
     }
-    if (!task->finished && !status_is_ok(status)) {
+    if (!task->finished && status->code == STATUS_NOT_FOUND && task->moved_away < MOVED_AWAY_MAX) {
+        task_look_again(task);
+    } else if (!task->finished && !status_is_ok(status)) {
         journal_seldom(JOURNAL_WARN, "fetch", "records could not be read: %s", status->message);
         task->load_error = KAFKA_ERROR_KAFKA_STORAGE_ERROR;
-        for (int32_t i = 0; status->code == STATUS_NOT_FOUND && i < task->request.count; i++) {
-            if (task->request.items[i].partition) {
-                segments_drop(&task->fetcher->segments, task->request.items[i].partition);
-            }
-        }
     }
     fetch_task_schedule(task);
     fetch_task_release(task);
@@ -140,12 +152,15 @@ static void task_load(FetchTask *task, const CollectResult *missing)
  * one. */
 static int64_t segment_read_ahead(Cache *cache, const SegmentRef *ref, int32_t position, int64_t bytes)
 {
-    CacheObject object = { ref->object_id, ref->key };
-    size_t block_bytes = cache_block_bytes(cache);
+    if (position >= ref->byte_length) {
+        return bytes;
+    }
+    CacheObject object = segment_object(ref);
     int64_t left = ref->byte_length - position;
     uint64_t start = (uint64_t)ref->byte_start + (uint64_t)position;
     uint64_t end = start + (uint64_t)(left < bytes ? left : bytes);
-    for (uint64_t number = start / block_bytes; number * block_bytes < end; number++) {
+    uint64_t last = cache_block_number(cache, &object, end - 1);
+    for (uint64_t number = cache_block_number(cache, &object, start); number <= last; number++) {
         (void)cache_want(cache, &object, number, NULL, NULL);
     }
     return bytes - left;
@@ -164,6 +179,14 @@ static void task_read_ahead(FetchTask *task, Partition *partition, int64_t offse
         bool begun = ref->hint_offset <= offset;
         bytes = segment_read_ahead(fetcher->cache, ref, begun ? ref->hint_position : 0, bytes);
         offset = ref->end_offset;
+    }
+}
+
+/* Inline segments are small: with the one that is missing, those after it are asked for. */
+static void task_read_ahead_inline(FetchTask *task, Partition *partition, const CollectResult *missing)
+{
+    if (missing->object.slot > 0) {
+        task_read_ahead(task, partition, missing->next_offset);
     }
 }
 
@@ -235,6 +258,7 @@ static void item_try(FetchTask *task, int32_t index, Try *found)
     } else if (result.stop == COLLECT_LOAD) {
         if (found->may_start) {
             task_load(task, &result);
+            task_read_ahead_inline(task, item->partition, &result);
         }
     } else if (result.stop == COLLECT_CORRUPT) {
         journal_seldom(JOURNAL_ERROR, "fetch", "an object holds no valid batch for %s-%d at offset %lld",

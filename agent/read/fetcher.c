@@ -24,17 +24,20 @@ static void store_got(const StoreResult *result, void *argument)
     read.done(read.argument, &result->status, status_is_ok(&result->status) ? result->block : NULL);
 }
 
-static bool fetcher_get(void *context, const char *key, uint64_t start, uint64_t length, CacheGot done,
-                        void *argument)
+static bool fetcher_get(void *context, const CacheObject *object, uint64_t start, uint64_t length,
+                        CacheGot done, void *argument)
 {
     Fetcher *fetcher = context;
+    if (object->slot > 0) {
+        return inline_read_add(fetcher, object, done, argument);
+    }
     StoreRead *read = malloc(sizeof(StoreRead));
     if (!read) {
         return false;
     }
     *read = (StoreRead){ done, argument };
     StoreGet get = {
-        .key = key,
+        .key = object->key,
         .start = start,
         .length = length,
         .deadline_ms = (int)fetcher->agent->settings.get_timeout_ms,
@@ -69,6 +72,7 @@ static void fetcher_run(uv_timer_t *timer)
         fetch_task_release(task);
     }
     cache_pump(fetcher->cache);
+    inline_read_send(fetcher);
     if (cache_is_waiting(fetcher->cache) && !fetcher->scheduled) {
         uv_timer_start(timer, fetcher_run, PUMP_EVERY_MS, 0);
     }
@@ -76,7 +80,9 @@ static void fetcher_run(uv_timer_t *timer)
 
 void fetcher_wake(Fetcher *fetcher, uint64_t delay_ms)
 {
-    if (!fetcher->stopped) {
+    bool is_due =
+        uv_is_active((uv_handle_t *)fetcher->timer) && uv_timer_get_due_in(fetcher->timer) <= delay_ms;
+    if (!fetcher->stopped && !is_due) {
         uv_timer_start(fetcher->timer, fetcher_run, delay_ms, 0);
     }
 }
@@ -111,6 +117,7 @@ static void timer_closed(uv_handle_t *handle)
 void fetcher_free(Fetcher *fetcher)
 {
     uv_close((uv_handle_t *)fetcher->timer, timer_closed);
+    free(fetcher->inline_reads.reads);
     segments_free(&fetcher->segments);
     cache_free(fetcher->cache);
     free(fetcher);
@@ -135,6 +142,7 @@ void fetcher_stop(Fetcher *fetcher)
 {
     fetcher->stopped = true;
     uv_timer_stop(fetcher->timer);
+    inline_read_stop(fetcher);
     while (fetcher->scheduled) {
         FetchTask *task = fetcher->scheduled;
         fetcher->scheduled = task->next_scheduled;

@@ -1,4 +1,4 @@
-/* fetcher_internal.h: what fetcher.c, fetch_task.c and fetch_lookup.c share. */
+/* fetcher_internal.h: what fetcher.c, fetch_task.c, fetch_lookup.c and inline_read.c share. */
 #ifndef STREAMHOUSE_FETCHER_INTERNAL_H
 #define STREAMHOUSE_FETCHER_INTERNAL_H
 
@@ -26,17 +26,35 @@ struct FetchTask {
     int64_t deadline_ms;
     int pending; /* lookups and loads under way */
     KafkaError load_error;
+    int moved_away; /* times that what its pointers named was gone */
     Collection records;
     FetchWait *waits; /* one per item, NULL until it waits */
     uv_timer_t *timer;
 };
+
+/* A segment that PostgreSQL is to be asked for. */
+typedef struct InlineRead {
+    int64_t object_id;
+    int16_t slot;
+    int32_t start;
+    int32_t length;
+    CacheGot done;
+    void *argument;
+} InlineRead;
+
+typedef struct InlineReads {
+    InlineRead *reads;
+    size_t count;
+    size_t capacity;
+} InlineReads;
 
 struct Fetcher {
     Agent *agent;
     Segments segments;
     Cache *cache;
     Collector collector;
-    uint32_t generation; /* high watermarks asked for in an older one are doubted */
+    InlineReads inline_reads; /* to be asked for in this turn of the loop */
+    uint32_t generation;      /* high watermarks asked for in an older one are doubted */
     bool draining;
     bool stopped;
     size_t tasks;
@@ -51,6 +69,13 @@ void fetch_task_try(FetchTask *task);
 void fetch_task_schedule(FetchTask *task);
 FetchTask *fetch_task_hold(FetchTask *task);
 void fetch_task_release(FetchTask *task);
+
+/* Has a segment read with others of this turn of the loop; false when it cannot be now. */
+bool inline_read_add(Fetcher *fetcher, const CacheObject *object, CacheGot done, void *argument);
+/* Asks for what was added. */
+void inline_read_send(Fetcher *fetcher);
+/* Ends what was added and not asked for. */
+void inline_read_stop(Fetcher *fetcher);
 
 /* Asks the brain about the marked items (item->lookups counts), then schedules the task. */
 void fetch_lookup(FetchTask *task, const int32_t *items, size_t count);

@@ -52,11 +52,11 @@ static void reading_go_on(void *argument, const Status *status, Block *loaded)
     }
     while (reading->copied < length) {
         uint64_t start = (uint64_t)reading->ref.byte_start + reading->copied;
-        uint64_t number = start / cache_block_bytes(cache);
-        size_t within = (size_t)(start % cache_block_bytes(cache));
+        CacheObject object = segment_object(&reading->ref);
+        uint64_t number = cache_block_number(cache, &object, start);
+        size_t within = (size_t)(start - cache_block_start(cache, &object, number));
         Block *block = cache_find(cache, reading->ref.object_id, number);
         if (!block) {
-            CacheObject object = { reading->ref.object_id, reading->ref.key };
             if (!cache_want(cache, &object, number, reading_go_on, reading)) {
                 Status short_of_memory = status_error(STATUS_LIMIT, "memory is short");
                 reading_end(reading, &short_of_memory);

@@ -1,16 +1,18 @@
-/* segments.h: where a partition's records are: pointers to runs of offsets in objects, asked of the brain and
- * kept in windows of consecutive ones, so that a reader going forward asks seldom. */
+/* segments.h: where a partition's records are: pointers to runs of offsets in objects or in PostgreSQL, asked
+ * of the brain and kept in windows of consecutive ones, so that a reader going forward asks seldom. */
 #ifndef STREAMHOUSE_SEGMENTS_H
 #define STREAMHOUSE_SEGMENTS_H
 
 #include "agent/catalog/topic.h"
+#include "agent/read/cache.h"
 
 typedef struct SegmentRef {
     int64_t base_offset;
     int64_t end_offset; /* exclusive */
-    int64_t object_id;
-    char *key;
-    int32_t byte_start; /* in the object */
+    int64_t object_id;  /* of the object, or of the row in the inline ring */
+    int16_t slot;       /* 0: in an object; else of the inline ring */
+    char *key;          /* "" when inline */
+    int32_t byte_start; /* in the object or row */
     int32_t byte_length;
     int32_t leader_epoch;
     /* Where a reader left off: the batch that begins at hint_position (in the segment) has hint_offset as its
@@ -37,6 +39,18 @@ typedef struct Segments {
     size_t bytes;
     size_t bytes_max;
 } Segments;
+
+/* What the cache is asked for; the key is the pointer's. */
+static inline CacheObject segment_object(const SegmentRef *ref)
+{
+    return (CacheObject){
+        .object_id = ref->object_id,
+        .slot = ref->slot,
+        .key = ref->key,
+        .start = (uint64_t)ref->byte_start,
+        .length = (uint64_t)ref->byte_length,
+    };
+}
 
 enum { SEGMENT_WINDOWS_MAX = 4 /* of one partition: that many readers do not disturb each other */ };
 

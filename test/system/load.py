@@ -10,14 +10,15 @@ from confluent_kafka import Producer
 from clients import CONFLUENT
 
 GIVE_UP_MS = 300_000
+BURST = 50
 
 
 class Load:
     """Writes numbered records to every partition of a topic until it is stopped; notes what was acknowledged, and where."""
 
-    def __init__(self, kafka, topic, partitions, records_per_s=2000, value_bytes=200, **config):
+    def __init__(self, kafka, topic, partitions, records_per_s=2000, value_bytes=200, prefix=b"", **config):
         self.kafka, self.topic, self.partitions = kafka, topic, partitions
-        self.pause_s, self.value_bytes = 50 / records_per_s, value_bytes
+        self.pause_s, self.value_bytes, self.prefix = BURST / records_per_s, value_bytes, prefix
         self.sent = {number: [] for number in range(partitions)}  # values, in order
         self.acknowledged = {number: {} for number in range(partitions)}  # offset -> value
         self.errors = []
@@ -51,7 +52,7 @@ class Load:
     def run(self):
         number = 0
         while not self.stopping.is_set() and not self.errors:
-            for _ in range(50):
+            for _ in range(BURST):
                 self.send(number)
                 number += 1
             self.producer.poll(0)
@@ -59,7 +60,7 @@ class Load:
 
     def send(self, number):
         partition = number % self.partitions
-        value = b"%d:%d:" % (partition, number)
+        value = self.prefix + b"%d:%d:" % (partition, number)
         value += b"x" * (number * 7919 % self.value_bytes)
         try:
             self.producer.produce(self.topic, value, b"key", partition, on_delivery=self.note_delivery)

@@ -54,6 +54,8 @@ def scratch_folder(name):
 class Postgres:
     """A private cluster behind scripts/postgres.sh, with the extension in database streamhouse and a role for agents."""
 
+    database = "streamhouse"
+
     def __init__(self, folder, preload=True, **settings):
         self.folder = folder
         self.port = free_port()
@@ -87,7 +89,7 @@ class Postgres:
         (self.folder / f"socket/.s.PGSQL.{self.port}.lock").unlink(missing_ok=True)
 
     def conninfo(self, user="agent"):
-        return f"host={self.folder / 'socket'} port={self.port} dbname=streamhouse user={user}"
+        return f"host={self.folder / 'socket'} port={self.port} dbname={self.database} user={user}"
 
     def run(self, sql, user="streamhouse", **values):
         """Runs SQL with psql; :'name' stands for a value. Returns its lines."""
@@ -108,6 +110,23 @@ class Postgres:
         return next(iter(row.values()))
 
 
+class Standby(Postgres):
+    """A physical standby of a running cluster, in a folder of its own."""
+
+    def __init__(self, primary, folder):
+        self.folder = folder
+        self.port = free_port()
+        self.script("standby", str(primary.folder), f"port={self.port}")
+
+    def promote(self):
+        self.script("promote")
+
+    def catch_up(self, primary):
+        """Returns when it has replayed what the primary has written by now."""
+        position = primary.value("SELECT pg_current_wal_lsn()::text")
+        wait_until(lambda: self.value("SELECT pg_last_wal_replay_lsn() >= :'position'::pg_lsn", position=position), what="replication")
+
+
 class FolderStore:
     """Objects as files below a folder."""
 
@@ -117,6 +136,9 @@ class FolderStore:
         self.folder = scratch_folder("store")
         self.url = f"file://{self.folder}/objects"
         (self.folder / "objects").mkdir()
+        if os.geteuid() == 0:  # what agents write there is PostgreSQL's to read, which does not run as root
+            shutil.chown(self.folder / "objects", group="postgres")
+            (self.folder / "objects").chmod(0o2750)
         self.environment = {}
         self.flags = []
 

@@ -30,11 +30,11 @@ typedef struct Waiter {
     bool had_block;
 } Waiter;
 
-static const CacheObject object_one = { 1, "o/1" };
-static const CacheObject object_two = { 2, "o/2" };
+static const CacheObject object_one = { .object_id = 1, .key = "o/1" };
+static const CacheObject object_two = { .object_id = 2, .key = "o/2" };
 
-static bool shelf_get(void *context, const char *key, uint64_t start, uint64_t length, CacheGot done,
-                      void *argument)
+static bool shelf_get(void *context, const CacheObject *object, uint64_t start, uint64_t length,
+                      CacheGot done, void *argument)
 {
     Shelf *shelf = context;
     if (shelf->busy || shelf->count == GETS_MAX) {
@@ -42,7 +42,7 @@ static bool shelf_get(void *context, const char *key, uint64_t start, uint64_t l
     }
     Get *get = &shelf->gets[shelf->count++];
     *get = (Get){ .start = start, .length = length, .done = done, .argument = argument };
-    snprintf(get->key, sizeof(get->key), "%s", key);
+    snprintf(get->key, sizeof(get->key), "%s", object->key);
     return true;
 }
 
@@ -340,5 +340,36 @@ TEST(the_size_of_blocks_cannot_change_while_the_cache_lives)
     read_block(shelf, &object_one, 0);
     read_block(shelf, &object_one, 1); /* the new bytes_max holds */
     CHECK(cache_find(shelf->cache, 1, 0) == NULL);
+    shelf_free(shelf);
+}
+
+TEST(an_inline_segment_is_read_as_it_is_whatever_the_size_of_a_block)
+{
+    Shelf *shelf = shelf_new(10000, 1000);
+    CacheObject segment = { .object_id = 5, .slot = 3, .key = "", .start = 150, .length = 470 };
+    Waiter waiter = { 0 };
+    uint64_t number = cache_block_number(shelf->cache, &segment, 600);
+    CHECK_INT(cache_block_number(shelf->cache, &segment, 150), number);
+    CHECK_INT(cache_block_start(shelf->cache, &segment, number), 150);
+    CHECK(cache_want(shelf->cache, &segment, number, waiter_ready, &waiter));
+    CHECK_INT(shelf->gets[0].start, 150);
+    CHECK_INT(shelf->gets[0].length, 470);
+    shelf_answer(shelf, 470);
+    CHECK_INT(waiter.code, STATUS_OK);
+    CHECK(cache_find(shelf->cache, 5, number) != NULL);
+    shelf_free(shelf);
+}
+
+TEST(inline_segments_count_as_what_they_are_among_the_reads_under_way)
+{
+    Shelf *shelf = shelf_new(10000, 1000);
+    for (uint64_t i = 0; i < 30; i++) {
+        CacheObject segment = { .object_id = 5, .slot = 3, .key = "", .start = 100 * i, .length = 70 };
+        CHECK(cache_want(shelf->cache, &segment, 100 * i, NULL, NULL));
+    }
+    CHECK_INT(shelf->count, 14); /* 980 of 1000 bytes */
+    CHECK(cache_is_waiting(shelf->cache));
+    shelf_answer(shelf, 70);
+    CHECK_INT(shelf->count, 14);
     shelf_free(shelf);
 }

@@ -16,8 +16,11 @@ typedef struct Shop {
     uint8_t bytes[OBJECT_MAX];
     size_t size;
     size_t loads;
+    int16_t slot; /* of what is written: 0 an object */
+    int16_t slot_asked;
     struct {
         uint64_t start;
+        uint64_t length;
         CacheGot done;
         void *argument;
     } get;
@@ -38,17 +41,17 @@ typedef struct Shop {
     int64_t next_offset;
 } Shop;
 
-static bool shop_get(void *context, const char *key, uint64_t start, uint64_t length, CacheGot done,
+static bool shop_get(void *context, const CacheObject *object, uint64_t start, uint64_t length, CacheGot done,
                      void *argument)
 {
     Shop *shop = context;
-    (void)key;
-    (void)length;
+    shop->slot_asked = object->slot;
     if (shop->getting) {
         return false;
     }
     shop->getting = true;
     shop->get.start = start;
+    shop->get.length = length;
     shop->get.done = done;
     shop->get.argument = argument;
     return true;
@@ -98,6 +101,7 @@ static SegmentRef shop_write(Shop *shop, const RawBatch *batches, int count)
     static char key[] = "o/7";
     SegmentRef ref = { .base_offset = shop->next_offset,
                        .object_id = 7,
+                       .slot = shop->slot,
                        .key = key,
                        .byte_start = (int32_t)shop->size,
                        .leader_epoch = LEADER_EPOCH };
@@ -144,7 +148,6 @@ static void loaded(void *argument, const Status *status, Block *block)
 
 static void shop_load(Shop *shop, const CollectResult *missing)
 {
-    size_t block_bytes = cache_block_bytes(shop->collector.cache);
     Status status = status_ok();
     if (!cache_want(shop->collector.cache, &missing->object, missing->block_number, loaded, NULL)) {
         abort();
@@ -152,7 +155,7 @@ static void shop_load(Shop *shop, const CollectResult *missing)
     shop->loads++;
     shop->getting = false;
     size_t left = shop->get.start < shop->size ? shop->size - shop->get.start : 0;
-    Block *block = block_new(left < block_bytes ? left : block_bytes);
+    Block *block = block_new(left < shop->get.length ? left : (size_t)shop->get.length);
     memcpy(block->bytes, shop->bytes + shop->get.start, block->size);
     shop->get.done(shop->get.argument, &status, block);
     block_release(block);
@@ -468,5 +471,59 @@ TEST(a_reset_collection_lets_go_of_every_block)
     CHECK_INT(block->references, 2);
     collection_reset(&shop->records);
     CHECK_INT(block->references, 1);
+    shop_free(shop);
+}
+
+TEST(an_inline_segment_is_one_block_that_has_nothing_else)
+{
+    Shop *shop = shop_new(64, 1 << 20);
+    RawBatch batches[3] = { { .size = 100, .fill = 1 },
+                            { .size = 9000, .fill = 2 },
+                            { .size = 70, .fill = 3 } };
+    shop->slot = 4;
+    SegmentRef refs[2];
+    refs[0] = shop_write(shop, batches, 3);
+    refs[1] = shop_write(shop, batches, 3);
+    segments_keep(&shop->segments, shop->partition, 1000, refs, 2);
+    CollectResult result = shop_collect(shop, 1000, 100000, true);
+    CHECK_INT(result.stop, COLLECT_LOAD);
+    CHECK_INT(result.block_number, result.last_block_number);
+    result = shop_read(shop, 1000, 100000, true);
+    CHECK_INT(shop->loads, 1);
+    CHECK_INT(shop->slot_asked, 4);
+    CHECK_INT(shop->get.start, refs[0].byte_start);
+    CHECK_INT(shop->get.length, refs[0].byte_length);
+    CHECK_INT(result.bytes, 9170);
+    CHECK(shop_matches(shop, 1000, &result));
+    result = shop_read(shop, 1003, 100000, true);
+    CHECK_INT(shop->loads, 2);
+    CHECK(shop_matches(shop, 1003, &result));
+    shop_free(shop);
+}
+
+TEST(a_reader_may_begin_anywhere_in_an_inline_segment)
+{
+    Shop *shop = shop_new(64, 1 << 20);
+    RawBatch batches[20];
+    for (int i = 0; i < 20; i++) {
+        batches[i] = (RawBatch){ .size = 80 + 31 * i, .records = 1 + i % 3, .fill = (uint8_t)(i + 1) };
+    }
+    shop->slot = 1;
+    shop_fill(shop, batches, 20);
+    for (int64_t offset = 1000; offset < shop->next_offset; offset++) {
+        CollectResult result = shop_read(shop, offset, 1 << 20, true);
+        CHECK(shop_matches(shop, offset, &result));
+    }
+    CHECK_INT(shop->loads, 1);
+    shop_free(shop);
+}
+
+TEST(an_inline_segment_that_is_cut_short_is_corrupt)
+{
+    Shop *shop = shop_new(64, 1 << 20);
+    shop->slot = 2;
+    shop_fill(shop, &(RawBatch){ .size = 1000 }, 1);
+    shop->size -= 10;
+    CHECK_INT(shop_read(shop, 1000, 10000, true).stop, COLLECT_CORRUPT);
     shop_free(shop);
 }

@@ -24,6 +24,11 @@ typedef struct PendingReserve {
     void *argument;
 } PendingReserve;
 
+typedef struct PendingCalls {
+    CallsReserved done;
+    void *argument;
+} PendingCalls;
+
 typedef struct PendingPut {
     char key[128];
     size_t bytes;
@@ -33,9 +38,13 @@ typedef struct PendingPut {
 } PendingPut;
 
 typedef struct PendingCommit {
-    int64_t object_id;
+    bool is_inline;
+    int wait_ms;
+    int64_t object_id; /* or of the inline calls */
     int64_t object_bytes;
     CommitRow *rows;
+    uint8_t *bytes; /* inline: what travels with it */
+    size_t byte_count;
     size_t count;
     CommitFinished done;
     void *argument;
@@ -51,6 +60,9 @@ typedef struct World {
     int moved;
     int fenced;
     int64_t next_object_id;
+    int64_t next_call_id;
+    bool calls_asked;
+    PendingCalls calls;
     PendingReserve reserves[WORLD_CALLS_MAX];
     size_t reserve_count;
     PendingPut puts[WORLD_CALLS_MAX];
@@ -93,17 +105,38 @@ static inline bool world_put(void *context, const char *key, const Slice *slices
     return true;
 }
 
-static inline void world_commit(void *context, int64_t object_id, int64_t object_bytes, const CommitRow *rows,
-                                size_t count, CommitFinished done, void *argument)
+static inline void world_reserve_calls(void *context, CallsReserved done, void *argument)
+{
+    World *world = context;
+    if (world->calls_asked) {
+        world_full();
+    }
+    world->calls_asked = true;
+    world->calls = (PendingCalls){ done, argument };
+}
+
+static inline void world_commit(void *context, const CommitRequest *request, CommitFinished done,
+                                void *argument)
 {
     World *world = context;
     if (world->commit_count == WORLD_CALLS_MAX) {
         world_full();
     }
     PendingCommit *commit = &world->commits[world->commit_count++];
-    *commit =
-        (PendingCommit){ object_id, object_bytes, malloc(count * sizeof(CommitRow)), count, done, argument };
-    memcpy(commit->rows, rows, count * sizeof(CommitRow));
+    *commit = (PendingCommit){ .is_inline = request->is_inline,
+                               .wait_ms = request->wait_ms,
+                               .object_id = request->id,
+                               .object_bytes = request->object_bytes,
+                               .rows = malloc(request->count * sizeof(CommitRow)),
+                               .bytes = malloc((size_t)request->object_bytes + 1),
+                               .count = request->count,
+                               .done = done,
+                               .argument = argument };
+    memcpy(commit->rows, request->rows, request->count * sizeof(CommitRow));
+    for (size_t i = 0; request->is_inline && i < request->count; i++) {
+        memcpy(commit->bytes + commit->byte_count, request->bytes[i].data, request->bytes[i].size);
+        commit->byte_count += request->bytes[i].size;
+    }
 }
 
 static inline void world_wake(void *context)
@@ -151,6 +184,7 @@ static inline World *world_new(const LogOptions *options)
     LogBackend backend = {
         .context = world,
         .reserve = world_reserve,
+        .reserve_calls = world_reserve_calls,
         .put = world_put,
         .commit = world_commit,
         .wake = world_wake,
@@ -159,6 +193,7 @@ static inline World *world_new(const LogOptions *options)
     };
     world->now_ms = WORLD_START_MS;
     world->next_object_id = 1;
+    world->next_call_id = 5000;
     world->topic = world_topic(5);
     world->log = log_new(options, &backend);
     return world;
@@ -191,6 +226,16 @@ static inline void world_give_intents(World *world, size_t count)
         snprintf(intents[i].key, sizeof(intents[i].key), "o/%lld", (long long)intents[i].object_id);
     }
     reserve.done(reserve.argument, intents, count);
+}
+
+/* Answers the reservation of ids of inline calls, which is under way. */
+static inline void world_give_calls(World *world, bool any)
+{
+    PendingCalls calls = world->calls;
+    int64_t first = any ? world->next_call_id : 0;
+    world->next_call_id += LOG_CALL_IDS;
+    world->calls_asked = false;
+    calls.done(calls.argument, first);
 }
 
 /* A world whose log has intents. */
@@ -231,6 +276,7 @@ static inline void world_end_commit(World *world, size_t index, CommitOutcome ou
     PendingCommit commit = world_take_commit(world, index);
     commit.done(commit.argument, outcome, answers, count);
     free(commit.rows);
+    free(commit.bytes);
 }
 
 /* Ends a commit: all its rows get the same status; committed ones get consecutive offsets from base_offset
@@ -296,6 +342,9 @@ static inline void world_free(World *world)
 {
     while (world->reserve_count > 0) {
         world_give_intents(world, 0);
+    }
+    if (world->calls_asked) {
+        world_give_calls(world, false);
     }
     while (world->put_count > 0) {
         world_end_put(world, 0, false);

@@ -1,6 +1,7 @@
 /* log_model.h: a store and a brain for simulations. The store is slow and fails; the brain keeps what it must
- * (offsets, the last five batches of a producer, epochs, answers already given), is locked now and then, and
- * loses answers: after having committed, without having committed, or committing only later. */
+ * (offsets, the last five batches of a producer, epochs, answers already given), is locked now and then, has
+ * no room for bytes now and then, and loses answers: after having committed, without having committed, or
+ * committing only later. */
 #ifndef STREAMHOUSE_LOG_MODEL_H
 #define STREAMHOUSE_LOG_MODEL_H
 
@@ -15,6 +16,8 @@ enum {
     MODEL_RING = 5,
     MODEL_CALLS_MAX = 256,
     MODEL_OBJECTS_MAX = 4096,
+    MODEL_INLINE_MAX = 4096, /* ids of inline calls: they are objects of their own to the model */
+    MODEL_INLINE_FIRST = 1000000,
     MODEL_LOG_MAX = 4096,
     MODEL_NEVER = INT32_MAX
 };
@@ -63,6 +66,7 @@ typedef struct ModelPartition {
 } ModelPartition;
 
 typedef struct ModelObject {
+    bool is_inline;
     bool put; /* its key was used */
     bool stored;
     bool expired;
@@ -72,7 +76,7 @@ typedef struct ModelObject {
     size_t answer_count;
 } ModelObject;
 
-typedef enum CallKind { CALL_RESERVE, CALL_PUT, CALL_COMMIT } CallKind;
+typedef enum CallKind { CALL_RESERVE, CALL_RESERVE_CALLS, CALL_PUT, CALL_COMMIT } CallKind;
 
 typedef struct ModelCall {
     CallKind kind;
@@ -84,9 +88,13 @@ typedef struct ModelCall {
     int count; /* intents */
     size_t row_count;
     CommitRow *rows;
+    uint8_t *bytes; /* inline */
+    size_t size;
+    int wait_ms;
     CommitAnswer *answers;
     CommitOutcome outcome;
     IntentsReserved reserved;
+    CallsReserved calls;
     PutFinished put;
     CommitFinished committed;
     void *argument;
@@ -104,6 +112,7 @@ typedef struct ModelFaults {
     int partition_locks;
     int epoch_moves; /* of 1000 */
     int reserve_fails;
+    int ring_full;
 } ModelFaults;
 
 /* How often what the simulation is about happened at all. */
@@ -116,6 +125,10 @@ typedef struct ModelSeen {
     long late; /* committed after the answer was lost */
     long expired;
     long put_failures;
+    long inline_commits;
+    long full;
+    long waits; /* for a lock */
+    long busy;  /* in vain */
 } ModelSeen;
 
 typedef struct Model {
@@ -125,8 +138,9 @@ typedef struct Model {
     bool calm; /* no faults any more */
     ModelFaults faults;
     ModelPartition partitions[MODEL_PARTITIONS];
-    ModelObject objects[MODEL_OBJECTS_MAX];
+    ModelObject objects[MODEL_OBJECTS_MAX + MODEL_INLINE_MAX];
     int64_t next_object_id;
+    int64_t next_call_id;
     ModelCall calls[MODEL_CALLS_MAX];
     size_t call_count;
     const char *wrong; /* the first thing that must not be */
@@ -155,6 +169,27 @@ static inline ModelCall *model_call(Model *model, CallKind kind, int ms_max, voi
     call->answered_at_ms = model->now_ms + 1 + random_below(&model->random, model->calm ? 5 : ms_max);
     call->carried_out_at_ms = call->answered_at_ms;
     return call;
+}
+
+/* An object, or what the brain keeps of an inline upload's calls. */
+static inline ModelObject *model_object(Model *model, int64_t id)
+{
+    if (id < MODEL_INLINE_FIRST) {
+        return &model->objects[id];
+    }
+    if (id >= MODEL_INLINE_FIRST + MODEL_INLINE_MAX) {
+        printf("Bail out! more inline uploads than a simulation can hold\n");
+        exit(EXIT_FAILURE);
+    }
+    return &model->objects[MODEL_OBJECTS_MAX + id - MODEL_INLINE_FIRST];
+}
+
+static inline void model_reserve_calls(void *context, CallsReserved done, void *argument)
+{
+    Model *model = context;
+    ModelCall *call = model_call(model, CALL_RESERVE_CALLS, 30, argument);
+    call->count = !model_happens(model, model->faults.reserve_fails);
+    call->calls = done;
 }
 
 static inline void model_reserve(void *context, int count, IntentsReserved done, void *argument)
@@ -194,19 +229,47 @@ static inline bool model_put(void *context, const char *key, const Slice *slices
     return true;
 }
 
-static inline void model_commit(void *context, int64_t object_id, int64_t object_bytes, const CommitRow *rows,
-                                size_t count, CommitFinished done, void *argument)
+static inline void model_check_call(Model *model, const CommitRequest *request)
+{
+    ModelObject *object = model_object(model, request->id);
+    object->is_inline = request->is_inline;
+    if (request->is_inline != (request->id >= MODEL_INLINE_FIRST)) {
+        model_wrong(model, "an inline call has an object's id, or the other way round");
+    } else if (!request->is_inline && (!object->stored || (size_t)request->object_bytes != object->size)) {
+        model_wrong(model, "a commit of an object that is not in the store");
+    }
+    for (size_t i = 1; request->wait_ms > 0 && i < request->count; i++) {
+        if (request->rows[i].partition != request->rows[0].partition) {
+            model_wrong(model, "a call waits for a lock while it holds another");
+        }
+    }
+}
+
+static inline void model_commit(void *context, const CommitRequest *request, CommitFinished done,
+                                void *argument)
 {
     Model *model = context;
     ModelCall *call = model_call(model, CALL_COMMIT, model->faults.commit_ms_max, argument);
+    size_t count = request->count;
     call->committed = done;
-    call->object_id = object_id;
+    call->object_id = request->id;
+    call->wait_ms = request->wait_ms;
     call->row_count = count;
     call->rows = malloc(count * sizeof(CommitRow));
     call->answers = calloc(count, sizeof(CommitAnswer));
-    memcpy(call->rows, rows, count * sizeof(CommitRow));
-    if (!model->objects[object_id].stored || (size_t)object_bytes != model->objects[object_id].size) {
-        model_wrong(model, "a commit of an object that is not in the store");
+    memcpy(call->rows, request->rows, count * sizeof(CommitRow));
+    for (size_t i = 0; request->is_inline && i < count; i++) {
+        call->bytes = realloc(call->bytes, call->size + request->bytes[i].size);
+        memcpy(call->bytes + call->size, request->bytes[i].data, request->bytes[i].size);
+        call->size += request->bytes[i].size;
+    }
+    if (request->is_inline && (size_t)request->object_bytes != call->size) {
+        model_wrong(model, "a call says that it has more or fewer bytes than it has");
+    }
+    model_check_call(model, request);
+    if (call->wait_ms > 0) {
+        call->answered_at_ms += random_below(&model->random, call->wait_ms);
+        model->seen.waits++;
     }
     call->carried_out_at_ms =
         model->now_ms + random_below(&model->random, (int)(call->answered_at_ms - model->now_ms));
@@ -261,38 +324,71 @@ static inline CommitAnswer model_decide(Model *model, const CommitRow *row)
     return model_accept(partition, ring, row);
 }
 
-static inline bool object_holds(const ModelObject *object, const CommitRow *row)
+static inline bool bytes_hold(const uint8_t *bytes, size_t size, const CommitRow *row)
 {
     BatchHeader header;
-    if (row->byte_start < 0 || (size_t)row->byte_start + (size_t)row->byte_length > object->size) {
+    if (row->byte_start < 0 || (size_t)row->byte_start + (size_t)row->byte_length > size) {
         return false;
     }
     BatchError error =
-        batch_header_read(slice_of(object->bytes + row->byte_start, (size_t)row->byte_length), &header);
+        batch_header_read(slice_of(bytes + row->byte_start, (size_t)row->byte_length), &header);
     return error.code == BATCH_OK && header.producer_id == row->producer_id &&
            header.base_sequence == row->first_sequence && batch_size(&header) == (size_t)row->byte_length;
 }
 
+static inline CommitAnswer *object_answer(ModelObject *object, int32_t batch)
+{
+    if ((size_t)batch >= object->answer_count) {
+        object->answers = realloc(object->answers, ((size_t)batch + 1) * sizeof(CommitAnswer));
+        for (; object->answer_count <= (size_t)batch; object->answer_count++) {
+            object->answers[object->answer_count] = (CommitAnswer){ .status = COMMIT_LOCKED };
+        }
+    }
+    return &object->answers[batch];
+}
+
+/* Bytes are only written when a batch needs them: one that was not answered before, and may be now. */
+static inline bool call_is_refused(Model *model, ModelCall *call, ModelObject *object)
+{
+    bool needs_room = false;
+    for (size_t i = 0; i < call->row_count; i++) {
+        const CommitRow *row = &call->rows[i];
+        bool locked = model->partitions[row->partition].locked_until_ms > model->now_ms;
+        bool known = object_answer(object, row->batch)->status != COMMIT_LOCKED;
+        if (locked && call->wait_ms > 0) {
+            call->outcome = COMMIT_BUSY;
+            model->seen.busy++;
+            return true;
+        }
+        needs_room = needs_room || (!locked && !known);
+    }
+    if (object->is_inline && needs_room && model_happens(model, model->faults.ring_full)) {
+        call->outcome = COMMIT_FULL;
+        model->seen.full++;
+        return true;
+    }
+    return false;
+}
+
 static inline void model_carry_out(Model *model, ModelCall *call)
 {
-    ModelObject *object = &model->objects[call->object_id];
+    ModelObject *object = model_object(model, call->object_id);
     call->carried_out_at_ms = MODEL_NEVER;
     model->seen.late += call->answered_at_ms == MODEL_NEVER;
-    object->expired =
-        object->expired || (object->answer_count == 0 && model_happens(model, model->faults.object_expires));
+    object->expired = object->expired || (!object->is_inline && object->answer_count == 0 &&
+                                          model_happens(model, model->faults.object_expires));
     call->outcome = object->expired ? COMMIT_EXPIRED : COMMIT_ANSWERED;
-    for (size_t i = 0; i < call->row_count && !object->expired; i++) {
+    if (object->expired || call_is_refused(model, call, object)) {
+        return;
+    }
+    model->seen.inline_commits += object->is_inline;
+    for (size_t i = 0; i < call->row_count; i++) {
         const CommitRow *row = &call->rows[i];
-        if (!object_holds(object, row)) {
-            model_wrong(model, "a commit whose rows do not describe the object");
+        if (!bytes_hold(object->is_inline ? call->bytes : object->bytes,
+                        object->is_inline ? call->size : object->size, row)) {
+            model_wrong(model, "a commit whose rows do not describe the bytes");
         }
-        if ((size_t)row->batch >= object->answer_count) {
-            object->answers = realloc(object->answers, ((size_t)row->batch + 1) * sizeof(CommitAnswer));
-            for (; object->answer_count <= (size_t)row->batch; object->answer_count++) {
-                object->answers[object->answer_count] = (CommitAnswer){ .status = COMMIT_LOCKED };
-            }
-        }
-        CommitAnswer *known = &object->answers[row->batch];
+        CommitAnswer *known = object_answer(object, row->batch);
         bool locked = model->partitions[row->partition].locked_until_ms > model->now_ms;
         if (known->status == COMMIT_LOCKED && !locked) {
             *known = model_decide(model, row);
@@ -317,6 +413,9 @@ static inline void model_answer(Model *model, ModelCall call)
             snprintf(intents[i].key, sizeof(intents[i].key), "o/%lld", (long long)intents[i].object_id);
         }
         call.reserved(call.argument, intents, (size_t)call.count);
+    } else if (call.kind == CALL_RESERVE_CALLS) {
+        call.calls(call.argument, call.count > 0 ? model->next_call_id : 0);
+        model->next_call_id += call.count * LOG_CALL_IDS;
     } else if (call.kind == CALL_PUT) {
         model->objects[call.object_id].stored = !call.failed;
         model->seen.put_failures += call.failed;
@@ -359,6 +458,7 @@ static inline void model_run(Model *model)
         } else if (call->answered_at_ms == MODEL_NEVER &&
                    (call->kind != CALL_COMMIT || call->carried_out_at_ms == MODEL_NEVER)) {
             free(call->rows);
+            free(call->bytes);
             free(call->answers);
             model->calls[i] = model->calls[--model->call_count];
         } else {
@@ -374,7 +474,7 @@ static inline bool model_is_idle(const Model *model)
 
 static inline void model_free(Model *model)
 {
-    for (int64_t i = 0; i < MODEL_OBJECTS_MAX; i++) {
+    for (int64_t i = 0; i < MODEL_OBJECTS_MAX + MODEL_INLINE_MAX; i++) {
         free(model->objects[i].bytes);
         free(model->objects[i].answers);
     }

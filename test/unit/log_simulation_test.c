@@ -102,10 +102,15 @@ static bool simulation_put(void *context, const char *key, const Slice *slices, 
     return model_put(((Simulation *)context)->model, key, slices, count, deadline_ms, done, argument);
 }
 
-static void simulation_commit(void *context, int64_t object_id, int64_t object_bytes, const CommitRow *rows,
-                              size_t count, CommitFinished done, void *argument)
+static void simulation_reserve_calls(void *context, CallsReserved done, void *argument)
 {
-    model_commit(((Simulation *)context)->model, object_id, object_bytes, rows, count, done, argument);
+    model_reserve_calls(((Simulation *)context)->model, done, argument);
+}
+
+static void simulation_commit(void *context, const CommitRequest *request, CommitFinished done,
+                              void *argument)
+{
+    model_commit(((Simulation *)context)->model, request, done, argument);
 }
 
 static void frame_freed(Block *block, void *context)
@@ -292,6 +297,18 @@ static void producer_run(Simulation *simulation, int index)
     producer_send(simulation, index);
 }
 
+/* Somebody changes the topic's config now and then; the brain says now and then how full the ring is. */
+static void path_run(Simulation *simulation)
+{
+    Random *random = &simulation->model->random;
+    if (random_below(random, 300) == 0) {
+        simulation->topic->config.write_path = (WritePath)random_below(random, WRITE_PATHS);
+    }
+    if (random_below(random, 300) == 0) {
+        log_set_inline_backlog(simulation->log, random_below(random, 1100));
+    }
+}
+
 static void leases_run(Simulation *simulation)
 {
     for (int i = 0; i < MODEL_PARTITIONS; i++) {
@@ -322,6 +339,7 @@ static void simulation_run(Simulation *simulation)
         model->calm = model->now_ms >= FAULTS_MS;
         model_run(model);
         leases_run(simulation);
+        path_run(simulation);
         for (int i = 0; i < MODEL_PRODUCERS; i++) {
             producer_run(simulation, i);
         }
@@ -419,6 +437,7 @@ static ModelFaults faults_random(Random *random)
         .partition_locks = random_below(random, 3) * 3,
         .epoch_moves = random_below(random, 2) * 5,
         .reserve_fails = random_below(random, 2) * 30,
+        .ring_full = random_below(random, 3) * 10,
     };
 }
 
@@ -433,6 +452,11 @@ static LogOptions options_random(Random *random)
         .intents_min = 1 + random_below(random, 32),
         .intent_fresh_ms = 100 + random_below(random, 1000),
         .tail_bytes_max = random_chance(random, 30) ? 3000 : 1 << 20,
+        .inline_flush_bytes = random_chance(random, 20) ? 0 : (size_t)random_below(random, 2000),
+        .inline_commit_ms = random_chance(random, 30) ? random_below(random, 10) : 1000,
+        .inline_rate_bytes = random_chance(random, 30) ? 1 + random_below(random, 20000) : 1 << 20,
+        .inline_backlog_max = 1000,
+        .contended_wait_ms = random_chance(random, 70) ? 1 + random_below(random, 100) : 0,
     };
 }
 
@@ -456,6 +480,7 @@ static Simulation *simulation_new(uint64_t seed)
     static const uint8_t uuid[16] = { 1 };
     model->random.state = seed * UINT64_C(0x9E3779B97F4A7C15) + 1;
     model->next_object_id = 1;
+    model->next_call_id = MODEL_INLINE_FIRST;
     model->faults = faults_random(&model->random);
     simulation->model = model;
     simulation->topic = topic_new(1, uuid, SLICE_LITERAL("simulated"));
@@ -469,6 +494,7 @@ static Simulation *simulation_new(uint64_t seed)
     LogBackend backend = {
         .context = simulation,
         .reserve = simulation_reserve,
+        .reserve_calls = simulation_reserve_calls,
         .put = simulation_put,
         .commit = simulation_commit,
         .wake = simulation_wake,
@@ -532,10 +558,12 @@ TEST(whatever_store_and_brain_do_each_batch_is_committed_once_and_in_its_produce
     printf("# seeds %llu to %llu\n", (unsigned long long)first, (unsigned long long)last);
     printf("# %ld duplicates, %ld fenced, %ld out of order, %ld locked, %ld answers lost, %ld commits after "
            "that, "
-           "%ld objects expired, %ld PUTs failed\n",
+           "%ld objects expired, %ld PUTs failed, %ld inline commits, %ld found the ring full, "
+           "%ld waits for a lock, %ld of them in vain\n",
            seen.duplicates, seen.fenced, seen.out_of_order, seen.locked, seen.lost, seen.late, seen.expired,
-           seen.put_failures);
+           seen.put_failures, seen.inline_commits, seen.full, seen.waits, seen.busy);
     CHECK_INT(failed, 0);
     CHECK(chosen || (seen.duplicates > 0 && seen.fenced > 0 && seen.out_of_order > 0 && seen.locked > 0));
     CHECK(chosen || (seen.lost > 0 && seen.late > 0 && seen.expired > 0 && seen.put_failures > 0));
+    CHECK(chosen || (seen.inline_commits > 0 && seen.full > 0 && seen.waits > 0 && seen.busy > 0));
 }

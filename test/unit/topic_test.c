@@ -86,6 +86,16 @@ TEST(configs_are_read_from_numbers_and_from_strings)
     CHECK(strings.compacted);
 }
 
+TEST(the_write_path_is_auto_unless_the_topic_says_inline_or_object)
+{
+    CHECK_INT(config_of("{}").write_path, WRITE_AUTO);
+    CHECK_INT(config_of("{\"streamhouse.write.path\": \"auto\"}").write_path, WRITE_AUTO);
+    CHECK_INT(config_of("{\"streamhouse.write.path\": \"inline\"}").write_path, WRITE_INLINE);
+    CHECK_INT(config_of("{\"streamhouse.write.path\": \"object\"}").write_path, WRITE_OBJECT);
+    CHECK_INT(config_of("{\"streamhouse.write.path\": \"elsewhere\"}").write_path, WRITE_AUTO);
+    CHECK_INT(config_of("{\"streamhouse.write.path\": 7}").write_path, WRITE_AUTO);
+}
+
 TEST(a_number_that_is_none_or_too_large_does_no_harm)
 {
     CHECK_INT(config_of("{\"max.message.bytes\": \"many\"}").max_message_bytes, 1048588);

@@ -1,0 +1,262 @@
+-- inline.sql: the inline ring's slots turn, and what is in them moves to objects. See inline.c for writing and reading.
+--
+-- A slot goes round: empty, filling, draining, sealed, moved, empty. It is sealed when it has stopped filling and nobody
+-- holds a writer's lock on its table; moved when no segment names it any more; emptied, by TRUNCATE, a grace later, under
+-- a lock that is only tried for: nobody ever queues behind it. Agents call sh_inline_turn() about once a second.
+--
+-- Moving is three steps of one agent at a time: sh_inline_plan() says which segments, the agent writes them to an object,
+-- sh_commit_move() puts segments of that object in the place of theirs. A crash between the steps leaves an intent that
+-- expires. Two agents at it at once do no harm: what the one has replaced, the other does not find.
+
+CREATE TABLE streamhouse.job (
+    name text PRIMARY KEY,
+    agent_id int NOT NULL,
+    expires_at timestamptz NOT NULL
+);
+COMMENT ON TABLE streamhouse.job IS 'Jobs that one agent does for all, and who does them until when.';
+COMMENT ON COLUMN streamhouse.job.name IS 'Which job.';
+COMMENT ON COLUMN streamhouse.job.agent_id IS 'The agent that does it.';
+COMMENT ON COLUMN streamhouse.job.expires_at IS 'When another agent may take it.';
+SELECT pg_catalog.pg_extension_config_dump('streamhouse.job', '');
+
+CREATE FUNCTION streamhouse.job_take(name text, agent_id int, ttl interval) RETURNS bool
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    INSERT INTO streamhouse.job AS j (name, agent_id, expires_at)
+    VALUES (job_take.name, job_take.agent_id, clock_timestamp() + ttl)
+    ON CONFLICT ON CONSTRAINT job_pkey DO UPDATE SET agent_id = excluded.agent_id, expires_at = excluded.expires_at
+    WHERE j.agent_id = excluded.agent_id OR j.expires_at <= clock_timestamp() OR j.agent_id <> ALL (streamhouse.live_agent_ids());
+    RETURN FOUND;
+END $$;
+COMMENT ON FUNCTION streamhouse.job_take IS 'Takes or keeps a job for an agent; false when another one has it that is alive.';
+
+CREATE FUNCTION streamhouse.inline_bytes(slot int2) RETURNS int8
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT pg_total_relation_size(('streamhouse.inline_' || slot)::regclass)
+$$;
+COMMENT ON FUNCTION streamhouse.inline_bytes IS 'Bytes that a slot of the inline ring takes on disk, with its index.';
+
+-- Waits for nobody: false when a lock is held that is in the way.
+CREATE FUNCTION streamhouse.inline_try_lock(slot int2, mode text) RETURNS bool
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    EXECUTE format('LOCK TABLE ONLY streamhouse.%I IN %s MODE NOWAIT', 'inline_' || slot,
+                   CASE mode WHEN 'share' THEN 'SHARE' ELSE 'ACCESS EXCLUSIVE' END);
+    RETURN true;
+EXCEPTION WHEN lock_not_available THEN
+    RETURN false;
+END $$;
+COMMENT ON FUNCTION streamhouse.inline_try_lock IS 'Locks the table of a slot in mode share or exclusive if that is possible at once.';
+
+CREATE FUNCTION streamhouse.inline_enter(slot int2, state streamhouse.slot_state) RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+    UPDATE streamhouse.inline_slot AS s SET state = inline_enter.state, changed_at = clock_timestamp() WHERE s.slot = inline_enter.slot
+$$;
+COMMENT ON FUNCTION streamhouse.inline_enter IS 'Writes a slot''s new state.';
+
+CREATE FUNCTION streamhouse.inline_is_unused(slot int2) RETURNS bool
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT NOT EXISTS (SELECT FROM streamhouse.segment AS g WHERE g.slot = inline_is_unused.slot AND g.slot > 0)
+$$;
+COMMENT ON FUNCTION streamhouse.inline_is_unused IS 'Whether no segment names a slot.';
+
+-- Statements are VOLATILE plpgsql's: each sees what was committed before it, after the locks were taken.
+CREATE FUNCTION streamhouse.inline_turn_slot(at streamhouse.inline_slot) RETURNS bool
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    grace CONSTANT interval := make_interval(secs => streamhouse.setting('streamhouse.inline_grace'));
+    slot_age CONSTANT interval := make_interval(secs => streamhouse.setting('streamhouse.inline_slot_age'));
+    slot_bytes CONSTANT int8 := streamhouse.setting('streamhouse.inline_slot_bytes') * 1048576::int8;
+    an_empty_one_bytes CONSTANT int8 := 65536;
+    bytes int8;
+    next_slot int2;
+BEGIN
+    IF at.state = 'draining' AND streamhouse.inline_try_lock(at.slot, 'share') THEN
+        PERFORM streamhouse.inline_enter(at.slot, 'sealed');
+    ELSIF at.state = 'sealed' AND streamhouse.inline_is_unused(at.slot) THEN
+        PERFORM streamhouse.inline_enter(at.slot, 'moved');
+    ELSIF at.state = 'moved' AND at.changed_at + grace <= clock_timestamp() AND streamhouse.inline_try_lock(at.slot, 'exclusive') THEN
+        EXECUTE format('TRUNCATE TABLE ONLY streamhouse.%I', 'inline_' || at.slot);
+        PERFORM streamhouse.inline_enter(at.slot, 'empty');
+    ELSIF at.state = 'filling' THEN
+        bytes := streamhouse.inline_bytes(at.slot);
+        IF bytes < slot_bytes AND (bytes < an_empty_one_bytes OR at.changed_at + slot_age > clock_timestamp()) THEN
+            RETURN false;
+        END IF;
+        SELECT s.slot INTO next_slot FROM streamhouse.inline_slot AS s WHERE s.state = 'empty'
+        ORDER BY s.slot <= at.slot, s.slot LIMIT 1;
+        IF NOT FOUND THEN
+            RETURN false;
+        END IF;
+        PERFORM streamhouse.inline_enter(at.slot, 'draining');
+        PERFORM streamhouse.inline_enter(next_slot, 'filling');
+    ELSE
+        RETURN false;
+    END IF;
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION streamhouse.inline_turn_slot IS 'Moves a slot to its next state if the time has come: true when it did.';
+
+-- One slot a call, so that a lock is held for one step alone. The slot that is to be emptied soonest comes first.
+CREATE FUNCTION sh_inline_turn(agent_id int, OUT turned bool, OUT ring_bytes int8, OUT waiting_bytes int8)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    at streamhouse.inline_slot;
+BEGIN
+    PERFORM streamhouse.agent_require(agent_id);
+    turned := false;
+    IF pg_try_advisory_xact_lock(7310590, 3) THEN
+        IF NOT EXISTS (SELECT FROM streamhouse.inline_slot) THEN
+            INSERT INTO streamhouse.inline_slot (slot, state)
+            SELECT n, CASE n WHEN 1 THEN 'filling' ELSE 'empty' END::streamhouse.slot_state FROM generate_series(1, 8) AS n;
+        END IF;
+        FOR at IN SELECT * FROM streamhouse.inline_slot AS s WHERE s.state <> 'empty' ORDER BY s.state DESC, s.changed_at LOOP
+            turned := streamhouse.inline_turn_slot(at);
+            EXIT WHEN turned;
+        END LOOP;
+    END IF;
+    SELECT coalesce(sum(b.bytes), 0), coalesce(sum(b.bytes) FILTER (WHERE s.state IN ('filling', 'draining', 'sealed')), 0)
+    INTO ring_bytes, waiting_bytes
+    FROM streamhouse.inline_slot AS s, LATERAL (SELECT streamhouse.inline_bytes(s.slot) AS bytes) AS b;
+END $$;
+COMMENT ON FUNCTION sh_inline_turn IS 'Does one step of the inline ring''s turning, if one is due: call it again while turned is true. ring_bytes: the ring''s size on disk; waiting_bytes: without the slots whose records have all moved.';
+
+-- The oldest segments of a slot, up to so many bytes and rows.
+CREATE FUNCTION streamhouse.inline_oldest(slot int2, max_bytes int8, max_segments int)
+RETURNS SETOF streamhouse.segment
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT (o.segment).*
+    FROM (SELECT g AS segment, sum(g.byte_length) OVER (ORDER BY g.object_id, g.byte_start ROWS UNBOUNDED PRECEDING) - g.byte_length AS before
+          FROM (SELECT * FROM streamhouse.segment AS s WHERE s.slot = inline_oldest.slot AND s.slot > 0
+                  AND EXISTS (SELECT FROM streamhouse.topic AS t WHERE t.topic_id = s.topic_id AND t.deleted_at IS NULL)
+                ORDER BY s.slot, s.object_id LIMIT max_segments) AS g) AS o
+    WHERE o.before < max_bytes
+$$;
+COMMENT ON FUNCTION streamhouse.inline_oldest IS 'The oldest segments of a slot, until they have max_bytes; those of deleted topics are not worth moving.';
+
+CREATE FUNCTION streamhouse.inline_written_at(slot int2, object_id int8) RETURNS timestamptz
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    written_at timestamptz;
+BEGIN
+    EXECUTE format('SELECT i.written_at FROM streamhouse.%I AS i WHERE i.object_id = $1', 'inline_' || slot)
+    INTO written_at USING object_id;
+    RETURN written_at;
+END $$;
+COMMENT ON FUNCTION streamhouse.inline_written_at IS 'When a row of the ring was written; null when it is gone.';
+
+CREATE FUNCTION sh_inline_plan(agent_id int, max_bytes int8 DEFAULT 67108864, ttl_ms int DEFAULT 60000, whatever bool DEFAULT false)
+RETURNS TABLE (topic_id int, topic_uuid uuid, partition int, base_offset int8, end_offset int8, object_id int8, slot int2,
+               byte_start int, byte_length int, leader_epoch int)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    segments_max CONSTANT int := 20000;
+    move_bytes CONSTANT int8 := streamhouse.setting('streamhouse.inline_move_bytes') * 1048576::int8;
+    move_age CONSTANT interval := make_interval(secs => streamhouse.setting('streamhouse.inline_move_age'));
+    at int2;
+    oldest timestamptz;
+    found_bytes int8 := 0;
+    found streamhouse.segment[] := '{}';
+    more streamhouse.segment[];
+BEGIN
+    IF max_bytes IS NULL OR max_bytes NOT BETWEEN 1 AND 1073741824 THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'max_bytes must be from 1 to 1073741824';
+    END IF;
+    PERFORM streamhouse.agent_require(sh_inline_plan.agent_id);
+    IF NOT streamhouse.job_take('mover', sh_inline_plan.agent_id, make_interval(secs => ttl_ms / 1000.0)) THEN
+        RETURN;
+    END IF;
+    FOR at IN SELECT s.slot FROM streamhouse.inline_slot AS s WHERE s.state IN ('filling', 'draining', 'sealed') ORDER BY s.state DESC, s.changed_at LOOP
+        SELECT coalesce(array_agg(o), '{}') INTO more
+        FROM streamhouse.inline_oldest(at, max_bytes - found_bytes, segments_max - cardinality(found)) AS o;
+        CONTINUE WHEN more = '{}';
+        found := found || more;
+        found_bytes := found_bytes + (SELECT sum(m.byte_length) FROM unnest(more) AS m);
+        EXIT WHEN found_bytes >= max_bytes OR cardinality(found) >= segments_max;
+    END LOOP;
+    IF found = '{}' THEN
+        RETURN;
+    END IF;
+    oldest := streamhouse.inline_written_at(found[1].slot, found[1].object_id);
+    IF whatever OR found_bytes >= least(move_bytes, max_bytes) OR cardinality(found) >= segments_max OR oldest IS NULL OR oldest + move_age <= clock_timestamp() THEN
+        RETURN QUERY
+        SELECT f.topic_id, t.topic_uuid, f.partition, f.base_offset, f.end_offset, f.object_id, f.slot, f.byte_start, f.byte_length, f.leader_epoch
+        FROM unnest(found) AS f JOIN streamhouse.topic AS t USING (topic_id)
+        WHERE t.deleted_at IS NULL
+        ORDER BY f.topic_id, f.partition, f.end_offset;
+    END IF;
+END $$;
+COMMENT ON FUNCTION sh_inline_plan IS 'Inline segments that are to move to an object now, the oldest first up to max_bytes, sorted by partition and offset: none while they are fewer than streamhouse.inline_move_bytes and younger than streamhouse.inline_move_age (unless whatever is true), and none when another agent does this job. The caller has the job for ttl_ms, or until it is dead.';
+
+-- Neighbours in the log that are neighbours in the object become one segment.
+CREATE FUNCTION streamhouse.move_segments(new_object_id int8, topic_ids int[], partitions int[], end_offsets int8[], object_ids int8[], byte_starts int[])
+RETURNS int8
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH gone AS (
+        DELETE FROM streamhouse.segment AS g
+        USING unnest(topic_ids, partitions, end_offsets, object_ids, byte_starts) AS w (topic_id, partition, end_offset, object_id, byte_start)
+        WHERE (g.topic_id, g.partition, g.end_offset) = (w.topic_id, w.partition, w.end_offset) AND g.object_id = w.object_id AND g.slot > 0
+        RETURNING g.*, w.byte_start AS new_start
+    ), marked AS (
+        SELECT g.*, lag(g.end_offset) OVER log = g.base_offset AND lag(g.new_start + g.byte_length) OVER log = g.new_start
+                    AND lag(g.leader_epoch) OVER log = g.leader_epoch AS joins
+        FROM gone AS g WINDOW log AS (PARTITION BY g.topic_id, g.partition ORDER BY g.end_offset)
+    ), numbered AS (
+        SELECT m.*, count(*) FILTER (WHERE m.joins IS NOT TRUE) OVER (PARTITION BY m.topic_id, m.partition ORDER BY m.end_offset) AS run
+        FROM marked AS m
+    ), written AS (
+        INSERT INTO streamhouse.segment (topic_id, partition, base_offset, end_offset, object_id, byte_start, byte_length, batches,
+                                         leader_epoch, max_timestamp, running_max_timestamp)
+        SELECT n.topic_id, n.partition, min(n.base_offset), max(n.end_offset), new_object_id, min(n.new_start), sum(n.byte_length),
+               sum(n.batches), min(n.leader_epoch), max(n.max_timestamp), max(n.running_max_timestamp)
+        FROM numbered AS n GROUP BY n.topic_id, n.partition, n.run
+        RETURNING 1
+    )
+    SELECT count(*) FROM gone
+$$;
+COMMENT ON FUNCTION streamhouse.move_segments IS 'Puts segments of an object in the place of inline ones that are still there. Gives back how many of those there were.';
+
+CREATE FUNCTION sh_commit_move(agent_id int, object_id int8, object_bytes int8, topic_ids int[], partitions int[], end_offsets int8[],
+                               object_ids int8[], byte_starts int[])
+RETURNS int8
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    intent streamhouse.object;
+    moved int8;
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION USING ERRCODE = 'feature_not_supported', MESSAGE = 'segments can be moved under READ COMMITTED only',
+            HINT = 'An older snapshot would not see what became of them.';
+    END IF;
+    IF cardinality(topic_ids) IS NULL OR cardinality(partitions) <> cardinality(topic_ids) OR cardinality(end_offsets) <> cardinality(topic_ids)
+       OR cardinality(object_ids) <> cardinality(topic_ids) OR cardinality(byte_starts) <> cardinality(topic_ids) THEN
+        RAISE EXCEPTION USING ERRCODE = 'array_subscript_error', MESSAGE = 'the arrays are not equally long',
+            HINT = 'Elements at one place belong together.';
+    END IF;
+    SELECT * INTO intent FROM streamhouse.object AS o WHERE o.object_id = object_id FOR UPDATE;
+    IF NOT FOUND OR intent.agent_id <> agent_id OR intent.state <> 'intent' OR intent.expires_at <= clock_timestamp() THEN
+        RAISE EXCEPTION USING ERRCODE = 'SH056', MESSAGE = format('object %s cannot be committed', object_id),
+            HINT = 'Write the batches again under a key from sh_reserve_objects(), and commit that.';
+    END IF;
+    moved := streamhouse.move_segments(object_id, topic_ids, partitions, end_offsets, object_ids, byte_starts);
+    IF moved > 0 THEN
+        UPDATE streamhouse.object AS o SET state = 'live', bytes = object_bytes WHERE o.object_id = object_id;
+    END IF;
+    RETURN moved;
+END $$;
+COMMENT ON FUNCTION sh_commit_move IS 'Makes an object live that has the bytes of inline segments, and puts segments of it in their place, in one transaction; offsets stay as they are. A segment is named by topic_id, partition, end_offset and the object_id that sh_inline_plan() gave; byte_starts says where its batches begin in the object. Those that are gone meanwhile are left out. Gives back how many were replaced; 0 leaves the object to the reaper. SH056: the object is not this agent''s intent, or too old.';
