@@ -14,6 +14,7 @@ EXPECTED_STATES = {"57014", "40P01", "55P03", "25P02"}
 SCHEMA = """
 CREATE TABLE transactions (name text PRIMARY KEY, by text NOT NULL);
 CREATE TABLE changes (transaction text NOT NULL, topic text NOT NULL, partition int, value text PRIMARY KEY);
+CREATE TABLE sink (topic text NOT NULL, partition int NOT NULL, "offset" int8 NOT NULL, value text NOT NULL, by text NOT NULL);
 CREATE FUNCTION publish_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM sh_enqueue(new.topic, new.value, partition => new.partition);
@@ -55,8 +56,8 @@ class SqlThread(threading.Thread):
             if self.session:
                 self.session.close()
 
-    def check_state(self, answer):
-        if answer.sqlstate is not None and answer.sqlstate not in EXPECTED_STATES:
+    def check_state(self, answer, *others):
+        if answer.sqlstate is not None and answer.sqlstate not in EXPECTED_STATES | set(others):
             self.errors.append(f"{self.name}: {answer.sqlstate} {self.session.last_complaint()}")
 
     def stop(self):
@@ -152,16 +153,12 @@ class TransactionWriter(SqlWriter):
             record.fail()
         answer = session.run("\n".join((f"BEGIN ISOLATION LEVEL {isolation};", self.timeout().replace("SET", "SET LOCAL"),
                                         f"INSERT INTO transactions VALUES ('{transaction}', '{self.name}');", *statements, f"{end};")))
-        self.check_transaction(answer)
+        self.check_state(answer, "40001")
         if answer.committed:
             self.acknowledge(kept, answer)
         else:
             for record in kept:
                 record.fail()
-
-    def check_transaction(self, answer):
-        if answer.sqlstate is not None and answer.sqlstate != "40001":
-            self.check_state(answer)
 
     def acknowledge(self, kept, _answer):
         for record in kept:
@@ -236,6 +233,36 @@ class SqlReader(SqlThread):
             self.next[place] = found[-1][0] + 1
 
 
+class Sink(SqlThread):
+    """A member of a consumer group that puts what it polls into a table, with the group's offsets in the same transaction."""
+
+    GROUP = "sinks"
+    NOT_A_MEMBER = {"SH025", "SH110"}
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.joined = None  # the session that did
+
+    def insert(self):
+        return f"""INSERT INTO sink SELECT topic, partition, "offset", convert_from(value, 'UTF8'), '{self.name}'
+                   FROM sh_poll('{self.GROUP}', max_records => {self.chance.randrange(1, 500)}, wait => '{self.chance.choice((0, 30))} ms');"""
+
+    def work(self, session):
+        if self.joined is not session:
+            topics = ", ".join(f"'{topic}'" for topic in self.topics)
+            answer = session.run(f"SELECT sh_join('{self.GROUP}', ARRAY[{topics}]);")
+            self.joined = session if answer.sqlstate is None else None
+        elif self.chance.random() < 0.5:
+            answer = session.run(self.insert())
+        else:
+            isolation = self.chance.choice(("READ COMMITTED", "REPEATABLE READ"))
+            end = "ROLLBACK" if self.chance.random() < 0.1 else "COMMIT"
+            answer = session.run(f"BEGIN ISOLATION LEVEL {isolation};\n{self.insert()}\n{end};")
+        self.check_state(answer, "40001", *self.NOT_A_MEMBER)
+        if answer.sqlstate in self.NOT_A_MEMBER:
+            self.joined = None
+
+
 def fetch(session, place, start, count, wait="0", check=None):
     """Records of a partition as [(offset, value), …]."""
     topic, number = place
@@ -245,6 +272,16 @@ def fetch(session, place, start, count, wait="0", check=None):
         check(answer)
     assert check or answer.sqlstate is None, session.last_complaint()
     return [(int(offset), value.encode()) for offset, value in answer.rows()]
+
+
+def read_all(session, topic):
+    """A topic's whole log by sh_read()."""
+    answer = session.run(f"""SELECT chr(1) || partition, "offset", convert_from(value, 'UTF8') FROM sh_read('{topic}');""")
+    assert answer.sqlstate is None, session.last_complaint()
+    log = {}
+    for partition, offset, value in answer.rows():
+        log.setdefault((topic, int(partition)), []).append((int(offset), value.encode()))
+    return log
 
 
 def fetch_all(session, place):

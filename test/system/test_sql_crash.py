@@ -1,7 +1,8 @@
-"""SQL and Kafka write to the same topics, and SQL and Kafka read them, while agents, backends, psqls and PostgreSQL are killed.
+"""SQL and Kafka write to the same topics, and SQL and Kafka read them, while agents, backends, psqls, PostgreSQL and the S3 server
+are killed.
 
 Producers in SQL: sh_produce() by itself and with rows of the user's own, sh_produce_batch(), sh_enqueue() with savepoints and
-rollbacks, a trigger. Beside them idempotent Kafka producers, on topics that are written inline, to objects, and as the agent
+rollbacks, a trigger. A consumer group in SQL fills a table, with its offsets in the same transactions. Beside them idempotent Kafka producers, on topics that are written inline, to objects, and as the agent
 likes, while the inline ring turns fast. Afterwards every door has to show one and the same log, and that log has to agree with
 what everybody was told: see one_log.py. STREAMHOUSE_SEED repeats a run, as far as that is possible.
 """
@@ -19,6 +20,7 @@ import one_log
 import process
 import sql_load
 from clients import CONFLUENT, open_consumer
+from conftest import STORES
 from load import Load
 from one_log import History, Outcome
 from sql_session import connect
@@ -27,12 +29,50 @@ from stack import Stack, wait_until
 pytestmark = [pytest.mark.sql, pytest.mark.timeout(600)]
 
 SEED = int(os.environ.get("STREAMHOUSE_SEED", random.SystemRandom().randrange(2**31)))
-ROUNDS = int(os.environ.get("STREAMHOUSE_ROUNDS", "16"))
+ROUNDS = int(os.environ.get("STREAMHOUSE_ROUNDS", "12"))
 PARTITIONS = 3
 PATHS = ["inline", "auto", "object"]
 RING_TURNS = {"streamhouse.inline_move_age": "0", "streamhouse.inline_slot_age": "1s", "streamhouse.inline_grace": "0"}
 KAFKA_RECORDS_PER_S = 300
 NO_MORE_INLINE = "SELECT NOT EXISTS (SELECT FROM streamhouse.segment WHERE slot > 0)"
+
+
+class PlainProducer(threading.Thread):
+    """A Kafka producer without idempotence and without retries: it can be told nothing, and may not be doubled by anybody else."""
+
+    def __init__(self, kafka, history, topics):
+        super().__init__(name="plain", daemon=True)
+        self.history, self.topics = history, topics
+        self.stopping, self.errors, self.done, self.failures = threading.Event(), [], 0, 0
+        self.producer = confluent_kafka.Producer({
+            "bootstrap.servers": kafka, "enable.idempotence": False, "message.send.max.retries": 0, "acks": "all", "linger.ms": 1,
+            "max.in.flight.requests.per.connection": 1, "reconnect.backoff.max.ms": 500, "message.timeout.ms": 10_000,
+            "topic.metadata.refresh.interval.ms": 1000})
+
+    def run(self):
+        number = 0
+        while not self.stopping.is_set():
+            number += 1
+            topic, partition = self.topics[number % len(self.topics)], number // len(self.topics) % PARTITIONS
+            record = self.history.send("plain", f"plain/{number}".encode())
+            self.producer.produce(topic, record.value, partition=partition, on_delivery=self.note(record))
+            self.producer.poll(0.01)
+        self.producer.flush(30)
+
+    def note(self, record):
+        def delivered(error, message):
+            if error:
+                # It may be there, and later than what was sent after it: a dead agent's commit goes on in PostgreSQL.
+                self.failures += 1
+                record.writer = f"failure {self.failures}"
+            else:
+                record.acknowledge((message.topic(), message.partition()), message.offset())
+                self.done += 1
+        return delivered
+
+    def stop(self):
+        self.stopping.set()
+        self.join()
 
 
 class KafkaReader(threading.Thread):
@@ -70,6 +110,8 @@ class World:
                         for number, kind in enumerate(kinds)]
         self.loads = [Load(stack.kafka, topic, PARTITIONS, KAFKA_RECORDS_PER_S, prefix=f"kafka/{topic}/".encode()) for topic in topics]
         self.sql_readers = [sql_load.SqlReader(stack.postgres, "reader", topics, PARTITIONS, self.fork())]
+        self.plain = PlainProducer(stack.kafka, self.history, topics)
+        self.sinks = [sql_load.Sink(stack.postgres, f"sink-{number}", topics, PARTITIONS, self.fork()) for number in range(2)]
         self.kafka_readers = [KafkaReader(stack.kafka, topic) for topic in topics]
 
     def fork(self):
@@ -77,19 +119,19 @@ class World:
 
     @property
     def sql(self):
-        return [*self.writers, *self.sql_readers]
+        return [*self.writers, *self.sql_readers, *self.sinks]
 
     def start(self):
-        for thread in [*self.sql, *self.kafka_readers]:
+        for thread in [*self.sql, self.plain, *self.kafka_readers]:
             thread.start()
         for load in self.loads:
             load.thread.start()
 
     def errors(self):
-        return [error for one in [*self.sql, *self.loads, *self.kafka_readers] for error in one.errors]
+        return [error for one in [*self.sql, self.plain, *self.loads, *self.kafka_readers] for error in one.errors]
 
     def progress(self):
-        return [one.done for one in self.sql] + [load.acknowledged_count() for load in self.loads]
+        return [one.done for one in [*self.sql, self.plain]] + [load.acknowledged_count() for load in self.loads]
 
     def wait_for_everybody(self, timeout=60):
         """Returns when everybody has done something more."""
@@ -102,12 +144,12 @@ class World:
         try:
             wait_until(all_moved, timeout, "that everybody goes on")
         except AssertionError as error:
-            names = [one.name for one in self.sql] + [load.topic for load in self.loads]
+            names = [one.name for one in [*self.sql, self.plain]] + [load.topic for load in self.loads]
             stuck = [name for name, now, then in zip(names, self.progress(), before) if now == then]
             raise AssertionError(f"{error}; these do not: {stuck}") from error
 
     def finish(self):
-        for writer in self.writers:
+        for writer in [*self.writers, self.plain]:
             writer.stop()
         for load in self.loads:
             load.finish()
@@ -131,13 +173,27 @@ class World:
         finally:
             session.close()
 
+    def log_by_read(self):
+        session = connect(self.stack.postgres)
+        try:
+            found = [sql_load.read_all(session, topic) for topic in self.topics]
+            return {place: records for log in found for place, records in log.items()}
+        finally:
+            session.close()
+
+    def sink_rows(self):
+        rows = self.stack.postgres.rows('SELECT topic, partition, "offset", value FROM sink')
+        return [((row["topic"], row["partition"]), row["offset"], row["value"].encode()) for row in rows]
+
     def stop_readers(self, log):
         """Once they have had time to come to the end."""
         total = sum(len(records) for records in log.values())
+        wait_until(lambda: self.stack.postgres.value("SELECT count(*) FROM sink") >= total or self.errors(),
+                   what="that the consumer group comes to the end")
         wait_until(lambda: len(self.sql_readers[0].read) >= total or self.errors(), what="that the SQL reader comes to the end")
         wait_until(lambda: sum(len(reader.read) for reader in self.kafka_readers) >= total or self.errors(),
                    what="that the Kafka readers come to the end")
-        for reader in [*self.sql_readers, *self.kafka_readers]:
+        for reader in [*self.sql_readers, *self.sinks, *self.kafka_readers]:
             reader.stop()
 
 
@@ -186,12 +242,18 @@ def cancel_backends(world):
         signal_backends(world, "pg_cancel_backend")
 
 
+def kill_s3(world):
+    world.stack.store.server.kill()
+    time.sleep(world.chance.random() * 0.5)
+    world.stack.store.server.start()
+
+
 FAULTS = [kill_agent, terminate_backends, kill_postgres, cancel_backends, kill_backend, kill_psql]
 
 
-def fault_rounds(world):
+def fault_rounds(world, faults):
     for number in range(ROUNDS):
-        fault = FAULTS[number % len(FAULTS)]
+        fault = faults[number % len(faults)]
         time.sleep(world.chance.random() * 0.3)
         began = time.monotonic()
         fault(world)
@@ -207,7 +269,7 @@ def complain(sentences):
 def check(world):
     """All doors show one log, which is the one that everybody was told of; before and after it has moved to objects."""
     log = world.log_by_kafka()
-    complain(list(one_log.doors_disagree({"Kafka": log, "sh_fetch": world.log_by_sql()})))
+    complain(list(one_log.doors_disagree({"Kafka": log, "sh_fetch": world.log_by_sql(), "sh_read": world.log_by_read()})))
     transactions = set(world.stack.postgres.run("SELECT name FROM transactions;"))
     complain(one_log.violations(world.history, log, transactions))
     world.stop_readers(log)
@@ -217,11 +279,13 @@ def check(world):
     for reader in world.kafka_readers:
         mine = {place: records for place, records in log.items() if place[0] == reader.read[0][0][0]}
         complain(list(one_log.reader_strays(reader.read, mine, whole=True)))
+    complain(list(one_log.sink_strays(world.sink_rows(), log)))
     wait_until(lambda: world.stack.postgres.value(NO_MORE_INLINE), 60, "the last inline segment's move")
-    complain(list(one_log.doors_disagree({"Kafka": log, "Kafka, moved": world.log_by_kafka(), "sh_fetch, moved": world.log_by_sql()})))
+    complain(list(one_log.doors_disagree({"Kafka": log, "Kafka, moved": world.log_by_kafka(), "sh_fetch, moved": world.log_by_sql(),
+                                           "sh_read, moved": world.log_by_read()})))
 
 
-def run_world(stack, name, agents):
+def run_world(stack, name, agents, faults):
     print(f"# STREAMHOUSE_SEED={SEED}")
     for _ in range(agents):
         stack.start_agent(lease_ttl_ms="3s", heartbeat_ms="500ms", mover_interval_ms="50ms")
@@ -229,7 +293,7 @@ def run_world(stack, name, agents):
     topics = [stack.create_topic(f"{name}-{path}", PARTITIONS, **{"streamhouse_write_path": path}) for path in PATHS]
     world = World(stack, topics, random.Random(SEED))
     world.start()
-    fault_rounds(world)
+    fault_rounds(world, faults)
     world.finish()
     check(world)
     outcomes = {outcome.value: world.history.count(outcome) for outcome in Outcome}
@@ -237,17 +301,22 @@ def run_world(stack, name, agents):
     assert outcomes["acknowledged"] > ROUNDS and outcomes["failed"] > 0
 
 
-@pytest.fixture
-def turning_stack(new_store):
-    """A folder, which PostgreSQL may read, and a ring that turns all the time."""
-    store = new_store("folder")
-    with Stack(store, **{"streamhouse.store": store.url, **RING_TURNS}) as mine:
+@pytest.fixture(params=[kind for kind in ("folder", "s3") if kind in STORES])
+def turning_stack(request, new_store, monkeypatch):
+    """A store that PostgreSQL may read, and a ring that turns all the time."""
+    store = new_store(request.param)
+    settings = {"streamhouse.store": store.url, **RING_TURNS}
+    for name, value in store.environment.items():
+        monkeypatch.setenv(name, value)
+    for flag in store.flags:
+        name, value = flag.lstrip("-").split("=", 1)
+        settings[f"streamhouse.{name.replace('-', '_')}"] = value
+    with Stack(store, **settings) as mine:
         yield mine
 
 
-def test_sql_and_kafka_share_one_log(turning_stack, topic_name):
-    run_world(turning_stack, "one", agents=1)
-
-
-def test_sql_and_kafka_share_one_log_with_two_agents(turning_stack, topic_name):
-    run_world(turning_stack, "two", agents=2)
+def test_sql_and_kafka_share_one_log(turning_stack):
+    if turning_stack.store.kind == "s3":
+        run_world(turning_stack, "s3", agents=2, faults=[*FAULTS, kill_s3])
+    else:
+        run_world(turning_stack, "folder", agents=1, faults=FAULTS)
