@@ -125,6 +125,7 @@ METRIC(CACHE_READ_BYTES, COUNTER, "streamhouse_cache_read_bytes_total", "", "Byt
 METRIC(CACHE_FAILURES, COUNTER, "streamhouse_cache_read_failures_total", "", "Blocks that could not be read from the store.")
 METRIC(SEGMENT_CACHE_BYTES, GAUGE, "streamhouse_segment_cache_bytes", "", "Segment pointers held in memory.")
 METRIC(FETCHES_WAITING, GAUGE, "streamhouse_fetches_waiting", "", "Fetch requests that wait for records.")
+METRIC(FETCH_BYTES, COUNTER, "streamhouse_fetch_record_bytes_total", "", "Bytes of record batches in answers to Fetch.")
 METRIC(FETCH_LOOKUPS, COUNTER, "streamhouse_fetch_lookups_total", "", "Questions to PostgreSQL about where records are.")
 METRIC(FETCH_LOOKUPS_FAILED, COUNTER, "streamhouse_fetch_lookup_failures_total", "", "Such questions that failed.")
 METRIC(FETCH_MOVED_AWAY, COUNTER, "streamhouse_fetch_moved_away_total", "", "Reads that found their bytes moved elsewhere and looked them up once more.")

@@ -57,6 +57,25 @@ static size_t metric_bounds(MetricId id, const double **bounds)
     return seconds ? SECOND_BOUNDS : BYTE_BOUNDS;
 }
 
+double metric_quantile(MetricId id, const uint64_t *earlier, double part)
+{
+    const double *bounds;
+    size_t count = metric_bounds(id, &bounds);
+    const uint64_t *buckets = metric_cells[id].buckets;
+    uint64_t total = 0;
+    for (size_t i = 0; i <= count; i++) {
+        total += buckets[i] - earlier[i];
+    }
+    uint64_t below = 0;
+    for (size_t i = 0; i < count && total > 0; i++) {
+        below += buckets[i] - earlier[i];
+        if ((double)below >= part * (double)total) {
+            return bounds[i];
+        }
+    }
+    return total > 0 ? bounds[count - 1] : 0;
+}
+
 void metric_observe(MetricId id, double value)
 {
     const double *bounds;

@@ -78,6 +78,9 @@ void metric_observe(MetricId id, double value);
 /* The duration since a time_ns(). */
 void metric_observe_since(MetricId id, int64_t started_ns);
 
+/* What this part of a histogram's observations did not exceed, as its buckets know it; without those that
+ * were in it when its buckets were as in earlier. 0 when there are none. */
+double metric_quantile(MetricId id, const uint64_t *earlier, double part);
 /* A counter's or gauge's present value, a histogram's count (tests, summaries). */
 double metric_value(MetricId id);
 const char *metric_name(MetricId id);

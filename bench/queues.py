@@ -39,28 +39,38 @@ def array(kind, values):
 
 
 class Queue:
-    """What both share: statements that are prepared once, on one connection."""
+    """What they share: statements that are prepared when they are first used, on one connection."""
 
     def __init__(self, connection):
         self.connection = connection
-        for name, text in self.statements.items():
-            connection.prepare(name, text)
+        self.prepared = {}
+
+    def statement(self, name):
+        if name not in self.prepared:
+            self.prepared[name] = f"{self.kind}_{name}_{id(self)}"
+            self.connection.prepare(self.prepared[name], self.statements[name])
+        return self.prepared[name]
+
+    def count(self, name, queue, parameter=None, form=database.TEXT):
+        """Gives the seconds that a call took, and how many rows came."""
+        values = [queue.encode()] + ([parameter] if parameter is not None else [])
+        return self.connection.count(self.statement(name), values, form)
 
     def send(self, queue, message_text):
-        return self.connection.count(self.prefix + "send", [queue.encode(), message_text], database.TEXT)[0]
+        return self.count("send", queue, message_text)[0]
 
     def send_batch(self, queue, messages_array):
-        return self.connection.count(self.prefix + "send_batch", [queue.encode(), messages_array], database.BINARY)[0]
+        return self.count("send_batch", queue, messages_array, database.BINARY)[0]
 
 
 class StreamHouse(Queue):
     """Topics: produced to with sh_produce() and its kin, read by a group with sh_poll(). Values are text."""
     name = "StreamHouse"
     kind = "text"
-    prefix = "ours_"
     statements = {
-        "ours_send": "SELECT * FROM sh_produce($1, $2::text)",
-        "ours_send_batch": "SELECT * FROM sh_produce_batch($1, $2::text[])",
+        "send": "SELECT * FROM sh_produce($1, $2::text)",
+        "send_batch": "SELECT * FROM sh_produce_batch($1, $2::text[])",
+        "poll": f"SELECT * FROM sh_poll($1, ARRAY[$1], {POLL_RECORDS})",
     }
     many = "PERFORM sh_enqueue('{queue}', p.message) FROM payload AS p, generate_series(1, {times})"
 
@@ -69,11 +79,10 @@ class StreamHouse(Queue):
 
     def join(self, queue):
         """Becomes a member of the group that has the topic's name, and gets its partitions."""
-        self.connection.prepare("ours_poll", f"SELECT * FROM sh_poll($1, ARRAY[$1], {POLL_RECORDS})")
         self.poll(queue)
 
     def poll(self, queue):
-        return self.connection.count("ours_poll", [queue.encode()], database.TEXT)
+        return self.count("poll", queue)
 
     def drop(self, queue):
         self.connection.query(f"SELECT sh_delete_topic('{queue}')")
@@ -87,10 +96,9 @@ class StreamHouseJson(StreamHouse):
     """The same with values of jsonb, which PostgreSQL parses and StreamHouse writes as text again."""
     name = "jsonb values"
     kind = "jsonb"
-    prefix = "json_"
     statements = {
-        "json_send": "SELECT * FROM sh_produce($1, $2::jsonb)",
-        "json_send_batch": "SELECT * FROM sh_produce_batch($1, $2::jsonb[])",
+        "send": "SELECT * FROM sh_produce($1, $2::jsonb)",
+        "send_batch": "SELECT * FROM sh_produce_batch($1, $2::jsonb[])",
     }
 
 
@@ -98,12 +106,11 @@ class Pgmq(Queue):
     """Queues of pgmq: a message is read, which hides it for a while, and then deleted."""
     name = "pgmq"
     kind = "jsonb"
-    prefix = "pgmq_"
     statements = {
-        "pgmq_send": "SELECT * FROM pgmq.send($1, $2::jsonb)",
-        "pgmq_send_batch": "SELECT * FROM pgmq.send_batch($1, $2::jsonb[])",
-        "pgmq_read": f"SELECT * FROM pgmq.read($1, 30, {POLL_RECORDS})",
-        "pgmq_delete": "SELECT * FROM pgmq.delete($1, $2::bigint[])",
+        "send": "SELECT * FROM pgmq.send($1, $2::jsonb)",
+        "send_batch": "SELECT * FROM pgmq.send_batch($1, $2::jsonb[])",
+        "read": f"SELECT * FROM pgmq.read($1, 30, {POLL_RECORDS})",
+        "delete": "SELECT * FROM pgmq.delete($1, $2::bigint[])",
     }
     many = ("PERFORM pgmq.send_batch('{queue}', b.messages) FROM (SELECT array_agg(p.message) AS messages FROM payload AS p) AS b, "
             "generate_series(1, {times})")
@@ -115,11 +122,11 @@ class Pgmq(Queue):
         """Nothing to join."""
 
     def poll(self, queue):
-        took, rows = self.connection.execute("pgmq_read", [queue.encode()], database.TEXT)
+        took, rows = self.connection.execute(self.statement("read"), [queue.encode()], database.TEXT)
         if not rows:
             return took, 0
         ids = "{" + ",".join(str(struct.unpack(">q", row[0])[0]) for row in rows) + "}"
-        delete_took, deleted = self.connection.count("pgmq_delete", [queue.encode(), ids.encode()], database.TEXT)
+        delete_took, deleted = self.count("delete", queue, ids.encode())
         if deleted != len(rows):
             raise programs.StackError(f"pgmq deleted {deleted} messages of {len(rows)}")
         return took + delete_took, deleted

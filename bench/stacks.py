@@ -110,8 +110,16 @@ class StreamHouse:
         self.http = None
         self.version = None
 
+    def make_store(self):
+        """sh_fetch() reads it as PostgreSQL's user, which is not the agent's when that is root."""
+        store = self.folder / "store"
+        store.mkdir(parents=True)
+        if os.geteuid() == 0:
+            shutil.chown(store, group="postgres")
+            store.chmod(0o2750)
+
     def start(self):
-        self.folder.mkdir(parents=True)
+        self.make_store()
         self.version = f"StreamHouse {run(self.agent_binary, '--version').split()[-1]} on PostgreSQL {self.postgres.version}"
         self.postgres.start()
         self.start_agent()

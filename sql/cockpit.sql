@@ -105,6 +105,17 @@ SELECT item, round(amount_per_month) AS amount, unit, dollars_per_month FROM sh_
 SELECT item, amount_per_month < 1 AS little, dollars_per_month > 0 AS something FROM sh_cost(postgres_dollars_per_gb_month => 100) WHERE item IN ('PostgreSQL storage', 'total');
 SELECT sum(dollars_per_month) FILTER (WHERE item <> 'total') = sum(dollars_per_month) FILTER (WHERE item = 'total') AS adds_up FROM sh_cost(store_dollars_per_gb_month => 1);
 
+-- Lag: what a group has still to read of each partition.
+SELECT (sh_create_topic('watched', 2)).partitions;
+SELECT count(*) FROM (SELECT sh_produce('watched', 'x', partition => 0) FROM generate_series(1, 5)) AS p;
+SELECT count(*) FROM sh_poll('readers', '{watched}', 3);
+SELECT "group", topic, partition, committed_offset, log_start_offset, high_watermark, lag, committed_at IS NOT NULL AS committed
+FROM streamhouse.lag ORDER BY topic, partition;
+SELECT what, value FROM sh_overview() WHERE what IN ('groups', 'furthest behind');
+SELECT sh_leave('readers');
+SELECT sh_delete_group('readers');
+SELECT count(*) FROM streamhouse.lag;
+
 -- The overview, on one page.
 SELECT what, CASE WHEN what IN ('cluster since', 'written', 'busiest topic', 'inline', 'metadata', 'cost', 'slowest commit') THEN '…' ELSE value END AS value
 FROM sh_overview() WHERE value !~ 'shared_preload_libraries';
@@ -117,6 +128,7 @@ SET ROLE streamhouse_reader;
 SELECT count(*) > 5 AS overview FROM sh_overview();
 SELECT count(*) AS cost FROM sh_cost();
 SELECT count(*) FROM streamhouse.throughput;
+SELECT count(*) FROM streamhouse.lag;
 SELECT count(*) > 5 AS storage FROM streamhouse.storage;
 SELECT count(*) >= 0 AS slow_commits FROM streamhouse.slow_commits;
 SELECT connections FROM streamhouse.agents;

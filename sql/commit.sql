@@ -7,7 +7,7 @@ RESET client_min_messages;
 SELECT c.relname, string_agg(a.attname, ' ' ORDER BY a.attnum) AS columns
 FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0
 WHERE c.relnamespace = 'streamhouse'::regnamespace
-  AND c.relname IN ('partition', 'lease', 'object', 'segment', 'producer', 'commit_answer')
+  AND c.relname IN ('topic', 'partition', 'lease', 'object', 'segment', 'producer', 'commit_answer')
 GROUP BY c.relname ORDER BY c.relname;
 
 -- A topic without a name, two partitions led by agent 901 under epoch 3, one led by nobody.

@@ -104,7 +104,7 @@ BEGIN
         UPDATE client SET epoch = -2, owned = '{}' WHERE name = who;
         RETURN 'away ' || who;
     ELSIF kind < 0.86 THEN
-        UPDATE streamhouse.group_member SET last_seen = '-infinity' WHERE member_id = who;
+        UPDATE streamhouse.group_member SET last_seen = '-infinity', session_timeout_ms = 1 WHERE member_id = who;
         UPDATE client SET epoch = -3, owned = '{}' WHERE name = who;
         RETURN 'death ' || who;
     ELSIF kind < 0.93 THEN
@@ -159,6 +159,6 @@ CALL pg_temp.run(150, 0.3);
 CALL pg_temp.run(150, 0.4);
 -- every kind of step was taken
 SELECT count(DISTINCT split_part(what, ' ', 1)) FROM step;
-UPDATE streamhouse.group_member SET last_seen = '-infinity';
+UPDATE streamhouse.group_member SET last_seen = '-infinity', session_timeout_ms = 1;
 SELECT sh_delete_group('model');
 SELECT count(sh_delete_topic('model-' || n)) FROM generate_series(1, 5) AS n;

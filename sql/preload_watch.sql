@@ -37,3 +37,34 @@ SELECT cardinality(:'partitions'::int[]) AS partitions;
 DO $$ BEGIN FOR i IN 1 .. 2 + current_setting('streamhouse.watch_ring_size')::int / 1000 LOOP PERFORM pg_temp.append_all(1000); END LOOP; END $$;
 CALL sh_watch(:old, 5000) \gset
 SELECT :'topic_ids' AS topic_ids;
+
+-- commits in another database, whose topics have the same numbers, are nobody's business here
+CALL sh_watch(0, 0) \gset
+SELECT current_database() AS here \gset
+CREATE DATABASE regress_other;
+\c regress_other
+SET client_min_messages = error;
+CREATE EXTENSION streamhouse;
+SELECT (sh_create_topic('other')).topic_id;
+SELECT "offset" FROM sh_produce('other', 'x');
+\c :here
+\unset topic_ids
+SELECT clock_timestamp() AS began \gset
+CALL sh_watch(:cursor, 300) \gset
+SELECT :'cursor' <> '0' AS cursor, clock_timestamp() - :'began' >= '300 ms' AS slept;
+\echo :{?topic_ids}
+SELECT "offset" >= 0 AS produced FROM sh_produce('watched', 'x', partition => 3);
+CALL sh_watch(:cursor, 300) \gset
+SELECT :'topic_ids' AS topic_ids, :'partitions' AS partitions;
+DROP DATABASE regress_other;
+
+-- nor are those of an extension that was there before
+CALL sh_watch(0, 0) \gset
+SELECT "offset" >= 0 AS produced FROM sh_produce('watched', 'x', partition => 3);
+SET client_min_messages = error;
+DROP EXTENSION streamhouse;
+CREATE EXTENSION streamhouse;
+SELECT (sh_create_topic('watched', 10)).topic_id;
+\unset topic_ids
+CALL sh_watch(:cursor, 0) \gset
+\echo :{?topic_ids}

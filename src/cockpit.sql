@@ -30,6 +30,24 @@ COMMENT ON COLUMN streamhouse.throughput.size IS 'The same, to read.';
 COMMENT ON COLUMN streamhouse.throughput.since IS 'Begin of what is counted: up to an hour ago.';
 COMMENT ON COLUMN streamhouse.throughput.sampled_at IS 'End of what is counted: the last sample.';
 
+CREATE VIEW streamhouse.lag AS
+SELECT g.name AS "group", t.name AS topic, o.partition, nullif(o.committed_offset, -1) AS committed_offset, e.log_start_offset,
+       e.end_offset AS high_watermark, e.end_offset - least(greatest(o.committed_offset, e.log_start_offset), e.end_offset) AS lag,
+       CASE WHEN o.committed_offset >= 0 THEN o.committed_at END AS committed_at
+FROM streamhouse.group_offset AS o
+JOIN streamhouse.consumer_group AS g USING (group_id)
+JOIN streamhouse.topic AS t ON t.topic_id = o.topic_id AND t.deleted_at IS NULL
+JOIN streamhouse.partition_end AS e ON e.topic_id = o.topic_id AND e.partition = o.partition;
+COMMENT ON VIEW streamhouse.lag IS 'How far consumer groups are behind, per partition. One lookup by index for each partition of each group.';
+COMMENT ON COLUMN streamhouse.lag."group" IS 'Name of the group.';
+COMMENT ON COLUMN streamhouse.lag.topic IS 'Name of the topic.';
+COMMENT ON COLUMN streamhouse.lag.partition IS 'Number of the partition.';
+COMMENT ON COLUMN streamhouse.lag.committed_offset IS 'Offset that the group goes on from; null when it has committed none.';
+COMMENT ON COLUMN streamhouse.lag.log_start_offset IS 'First offset that can be read.';
+COMMENT ON COLUMN streamhouse.lag.high_watermark IS 'Offset the next record gets.';
+COMMENT ON COLUMN streamhouse.lag.lag IS 'Records that the group has still to read, gaps counted.';
+COMMENT ON COLUMN streamhouse.lag.committed_at IS 'When the group last committed there.';
+
 CREATE VIEW streamhouse.storage AS
 SELECT 'objects' AS kind, o.state::text AS name, count(*) AS rows, coalesce(sum(o.bytes), 0)::int8 AS bytes,
        pg_size_pretty(coalesce(sum(o.bytes), 0)::int8) AS size, NULL::text AS state, min(o.created_at) AS since
@@ -152,6 +170,13 @@ AS $$
     SELECT 'fetched', format('%s/s by Kafka clients', pg_size_pretty(sum(a.fetch_bytes_per_s)))
     FROM streamhouse.agents AS a WHERE a.alive HAVING count(a.fetch_bytes_per_s) > 0
     UNION ALL
+    SELECT 'groups', format('%s, %s records behind in all', (SELECT count(*) FROM streamhouse.consumer_group), coalesce(sum(l.lag), 0))
+    FROM streamhouse.lag AS l
+    UNION ALL
+    SELECT 'furthest behind', format('%s in %s by %s records', l."group", l.topic, l.lag)
+    FROM (SELECT l."group", l.topic, sum(l.lag) AS lag FROM streamhouse.lag AS l GROUP BY 1, 2 HAVING sum(l.lag) > 0
+          ORDER BY 3 DESC, 1, 2 LIMIT 1) AS l
+    UNION ALL
     SELECT 'in the store', format('%s in %s live objects', pg_size_pretty(coalesce(sum(s.bytes), 0)), coalesce(sum(s.rows), 0))
     FROM streamhouse.storage AS s WHERE s.kind = 'objects' AND s.name = 'live'
     UNION ALL
@@ -164,4 +189,4 @@ AS $$
     UNION ALL
     SELECT 'cost', format('about $%s a month, see sh_cost()', c.dollars_per_month) FROM @extschema@.sh_cost() AS c WHERE c.item = 'total'
 $$;
-COMMENT ON FUNCTION sh_overview IS 'One page of how things are: what to look after first, then what there is, what it does and what it costs. More is in streamhouse.topics, partitions, agents, throughput, storage, objects, slow_commits. Reads every object''s row: for people.';
+COMMENT ON FUNCTION sh_overview IS 'One page of how things are: what to look after first, then what there is, what it does and what it costs. More is in streamhouse.topics, partitions, agents, throughput, lag, storage, objects, slow_commits. Reads every object''s row: for people.';

@@ -3,6 +3,7 @@
 #include "compat.h"
 #include "fetch_rows.h"
 
+#include "common/int.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 

@@ -116,6 +116,8 @@ BEGIN
         PERFORM streamhouse.group_fail(68, format('group "%s" has members', "group"),
                                        'They leave with sh_leave(), or when they end; sh_describe_group() shows them.');
     END IF;
+    -- A member that is gone may have left a transaction that has polled.
+    PERFORM FROM streamhouse.group_offset AS o WHERE o.group_id = deleted.group_id FOR UPDATE NOWAIT;
     DELETE FROM streamhouse.group_member AS m WHERE m.group_id = deleted.group_id;
     DELETE FROM streamhouse.group_seen AS s WHERE s.group_id = deleted.group_id;
     DELETE FROM streamhouse.group_partition AS p WHERE p.group_id = deleted.group_id;
@@ -127,4 +129,4 @@ COMMENT ON FUNCTION streamhouse.delete_group IS 'sh_delete_group() with the owne
 
 CREATE FUNCTION sh_delete_group("group" text) RETURNS bool
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'streamhouse_as_owner';
-COMMENT ON FUNCTION sh_delete_group IS 'Deletes a consumer group with its committed offsets: true when there was one. Errors: SH068 it has members, 42501 may not use it.';
+COMMENT ON FUNCTION sh_delete_group IS 'Deletes a consumer group with its committed offsets: true when there was one. Errors: SH068 it has members, 55P03 an open transaction has records of it, 42501 may not use it.';

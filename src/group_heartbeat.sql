@@ -302,7 +302,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION streamhouse.member_update IS 'A member with what its heartbeat says about it; raises the group epoch when what is to be assigned may differ.';
 
-CREATE FUNCTION streamhouse.heartbeat(name text, said streamhouse.group_member, owned_topic_ids int[], owned_partitions int[],
+CREATE FUNCTION streamhouse.heartbeat_answer(name text, said streamhouse.group_member, owned_topic_ids int[], owned_partitions int[],
                                       OUT member_epoch int, OUT topic_ids int[], OUT partitions int[])
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -349,7 +349,7 @@ BEGIN
         partitions := assigned.partitions;
     END IF;
 END $$;
-COMMENT ON FUNCTION streamhouse.heartbeat IS 'A heartbeat that may change something, under the group''s lock.';
+COMMENT ON FUNCTION streamhouse.heartbeat_answer IS 'A heartbeat that may change something, under the group''s lock.';
 
 CREATE FUNCTION streamhouse.group_heartbeat("group" text, INOUT member_id text, INOUT member_epoch int,
     instance_id text, rack text, rebalance_timeout_ms int, subscribed_topics text[], subscribed_regex text, assignor text,
@@ -390,7 +390,7 @@ BEGIN
         PERFORM streamhouse.heartbeat_check(member_id, member_epoch, instance_id, rebalance_timeout_ms, subscribed_topics,
                                             subscribed_regex, assignor, owned_topic_ids, owned_partitions);
         SELECT h.member_epoch, h.topic_ids, h.partitions INTO member_epoch, topic_ids, partitions
-        FROM streamhouse.heartbeat("group", said, owned_topic_ids, owned_partitions) AS h;
+        FROM streamhouse.heartbeat_answer("group", said, owned_topic_ids, owned_partitions) AS h;
     EXCEPTION WHEN OTHERS THEN
         IF SQLSTATE !~ '^SH\d{3}$' THEN
             RAISE;

@@ -90,12 +90,11 @@ void group_offsets_commit(GroupOffsets *offsets, const OffsetCommit *commit)
     row_writer_put(&offsets->writer);
 }
 
-/* Tries for up to wait_ms to lock the row and replace it, with a new snapshot each time; false when it is
+/* Tries until the deadline to lock the row and replace it, with a new snapshot each time; false when it is
  * missing or stays busy. */
 static bool offset_write(int32 group_id, int32 topic_id, int32 partition, const OffsetCommit *commit,
-                         int64 wait_ms)
+                         TimestampTz deadline)
 {
-    TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait_ms);
     for (;;) {
         GroupOffsets offsets;
         PushActiveSnapshot(GetLatestSnapshot());
@@ -126,6 +125,7 @@ Datum streamhouse_group_offset_write(PG_FUNCTION_ARGS)
     RequestArray partitions = request_array(fcinfo, 2, OFFSETS_MAX);
     RequestArray offsets = request_array(fcinfo, 3, OFFSETS_MAX);
     RequestArray epochs = request_array(fcinfo, 4, OFFSETS_MAX);
+    TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PG_GETARG_INT32(7));
     char *member_id = PG_ARGISNULL(6) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(6));
     Datum *metadata;
     bool *nulls;
@@ -140,9 +140,8 @@ Datum streamhouse_group_offset_write(PG_FUNCTION_ARGS)
     for (int i = 0; i < topic_ids.count; i++) {
         OffsetCommit commit = { ((const int64 *)offsets.data)[i], ((const int32 *)epochs.data)[i],
                                 nulls[i] ? CStringGetTextDatum("") : metadata[i], member_id };
-        written[i] =
-            BoolGetDatum(offset_write(group_id, ((const int32 *)topic_ids.data)[i],
-                                      ((const int32 *)partitions.data)[i], &commit, PG_GETARG_INT32(7)));
+        written[i] = BoolGetDatum(offset_write(group_id, ((const int32 *)topic_ids.data)[i],
+                                               ((const int32 *)partitions.data)[i], &commit, deadline));
         CommandCounterIncrement(); /* a partition may be named twice */
     }
     PG_RETURN_ARRAYTYPE_P(construct_array(written, topic_ids.count, BOOLOID, 1, true, TYPALIGN_CHAR));

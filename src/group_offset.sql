@@ -97,8 +97,10 @@ DECLARE
     whole int;
 BEGIN
     SELECT * INTO committed FROM streamhouse.consumer_group AS g WHERE g.name = "group";
-    IF committed.group_id IS NULL AND coalesce(member_epoch, -1) < 0 THEN
-        committed := streamhouse.group_lock("group", true);
+    -- The group's lock before the member's. It is rarely needed: for the first offset of a partition.
+    IF committed.group_id IS NULL AND coalesce(member_epoch, -1) < 0
+       OR streamhouse.offset_rows_missing(committed.group_id, topic_ids, partitions) THEN
+        committed := streamhouse.group_lock("group", coalesce(member_epoch, -1) < 0);
     END IF;
     IF committed.group_id IS NULL THEN
         whole := 69;
@@ -207,7 +209,7 @@ AS $$
 DECLARE
     busy_wait_ms CONSTANT int := 1000;
     wanted CONSTANT streamhouse.topic := streamhouse.topic_find(topic);
-    changed CONSTANT streamhouse.consumer_group := streamhouse.group_lock("group", true);
+    changed streamhouse.consumer_group;
     numbers int[];
     topic_ids int[];
     offsets int8[];
@@ -217,6 +219,11 @@ BEGIN
     IF start IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'start must not be null', HINT = 'It is earliest, latest, a timestamp, or an offset.';
     END IF;
+    SELECT * INTO changed FROM streamhouse.consumer_group AS g WHERE g.name = "group";
+    IF changed.group_id IS NULL THEN
+        changed := streamhouse.group_lock("group", true);
+    END IF;
+    PERFORM streamhouse.group_require(changed);
     IF NOT coalesce(force, false) AND streamhouse.group_has_active(changed.group_id, topic) THEN
         PERFORM streamhouse.group_fail(68, format('group "%s" has members that consume from topic "%s"', "group", topic),
                                        'Stop them first, move one partition with sh_seek() in its session, or reset with force => true.');
@@ -224,7 +231,10 @@ BEGIN
     SELECT array_agg(n ORDER BY n), array_agg(wanted.topic_id) INTO numbers, topic_ids
     FROM (SELECT DISTINCT n FROM unnest(coalesce(partitions, (SELECT array_agg(g) FROM generate_series(0, wanted.partitions - 1) AS g))) AS n) AS n;
     PERFORM streamhouse.offset_check(wanted, n, 0, '') FROM unnest(numbers) AS n;
-    PERFORM streamhouse.offset_rows_make(changed, topic_ids, numbers);
+    IF streamhouse.offset_rows_missing(changed.group_id, topic_ids, numbers) THEN
+        changed := streamhouse.group_lock("group", true);
+        PERFORM streamhouse.offset_rows_make(changed, topic_ids, numbers);
+    END IF;
     SELECT array_agg(streamhouse.reset_target(wanted.topic_id, n, start) ORDER BY n) INTO offsets FROM unnest(numbers) AS n;
     written := streamhouse.group_offset_write(changed.group_id, topic_ids, numbers, offsets, array_fill(-1, ARRAY[cardinality(numbers)]),
                                               array_fill(''::text, ARRAY[cardinality(numbers)]), NULL, busy_wait_ms);
@@ -232,7 +242,6 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'lock_not_available', MESSAGE = format('an open transaction has read from topic "%s" for group "%s"', topic, "group"),
             HINT = 'Try again when it has ended; sh_describe_group() shows the sessions.';
     END IF;
-    PERFORM streamhouse.group_touch(changed.group_id);
     RETURN QUERY SELECT w.partition, w.new_offset FROM unnest(numbers, offsets) AS w (partition, new_offset);
 END $$;
 COMMENT ON FUNCTION streamhouse.reset_offsets IS 'sh_reset_offsets() with the owner''s rights.';
@@ -240,4 +249,4 @@ COMMENT ON FUNCTION streamhouse.reset_offsets IS 'sh_reset_offsets() with the ow
 CREATE FUNCTION sh_reset_offsets("group" text, topic text, start text, partitions int[] DEFAULT NULL, force bool DEFAULT false)
 RETURNS TABLE (partition int, "offset" int8)
 LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'streamhouse_as_owner';
-COMMENT ON FUNCTION sh_reset_offsets IS 'Lets a group go on elsewhere, with this transaction, which keeps other changes of the group waiting until it ends: start is earliest, latest, an offset, or a timestamp (the first record that is not older). partitions null: all. An offset that cannot be read becomes the nearest that can. The group is created when there is none. Gives the new offsets. Errors: SH068 it has members that consume from the topic (force => true resets under their feet), 55P03 an open transaction has records of it, 42704 no such topic, SH003 no such partition, 42501 may not consume from the topic or use the group.';
+COMMENT ON FUNCTION sh_reset_offsets IS 'Lets a group go on elsewhere, with this transaction (one that is the first to give the group an offset of the topic keeps members from joining and leaving until it ends): start is earliest, latest, an offset, or a timestamp (the first record that is not older). partitions null: all. An offset that cannot be read becomes the nearest that can. The group is created when there is none. Gives the new offsets. Errors: SH068 it has members that consume from the topic (force => true resets under their feet), 55P03 an open transaction has records of it, 42704 no such topic, SH003 no such partition, 42501 may not consume from the topic or use the group.';

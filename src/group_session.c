@@ -46,8 +46,9 @@ static void sessions_undo(SubTransactionId aborted)
 {
     for (GroupSession *session = sessions; session; session = session->next) {
         session->is_known = false;
-        session->checked_at = 0;
-        session->seen_at = 0;
+        if (session->seen_in >= aborted) {
+            session->seen_at = 0;
+        }
         session->is_member = session->is_member && session->joined_in < aborted;
         for (int i = 0; i < session->partition_count; i++) {
             if (session->partitions[i].moved_in >= aborted) {
@@ -64,7 +65,7 @@ static void transaction_ended(XactEvent event, void *argument)
     }
     if (event == XACT_EVENT_ABORT || event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE) {
         for (GroupSession *session = sessions; session; session = session->next) {
-            session->joined_in = InvalidSubTransactionId;
+            session->joined_in = session->seen_in = InvalidSubTransactionId;
             for (int i = 0; i < session->partition_count; i++) {
                 session->partitions[i].moved_in = InvalidSubTransactionId;
             }
@@ -106,7 +107,6 @@ static GroupSession *session_make(const char *name)
     GroupSession *session = MemoryContextAllocZero(TopMemoryContext, sizeof(GroupSession));
     session->name = MemoryContextStrdup(TopMemoryContext, name);
     session->context = AllocSetContextCreate(TopMemoryContext, "StreamHouse group", ALLOCSET_SMALL_SIZES);
-    member_id_make(session->member_id);
     session->next = sessions;
     sessions = session;
     return session;
@@ -138,9 +138,9 @@ static void join_remember(GroupJoin *kept, const GroupJoin *join)
     kept->regex = text_keep(kept->regex, join->regex);
     kept->assignor = text_keep(kept->assignor, join->assignor);
     kept->auto_offset_reset = text_keep(kept->auto_offset_reset, join->auto_offset_reset);
-    kept->poll_limit_ms = join->poll_limit_ms > 0   ? join->poll_limit_ms
-                          : kept->poll_limit_ms > 0 ? kept->poll_limit_ms
-                                                    : POLL_LIMIT_MS;
+    if (join->poll_limit_ms > 0 || kept->poll_limit_ms == 0) {
+        kept->poll_limit_ms = join->poll_limit_ms > 0 ? join->poll_limit_ms : POLL_LIMIT_MS;
+    }
 }
 
 OffsetReset group_reset_named(const char *name)
@@ -188,30 +188,52 @@ static Datum query_value(const char *query, Parameters *parameters, bool *is_nul
     return value;
 }
 
+/* What a join means: what it leaves out is as it was in the last one that succeeded. */
+static GroupJoin join_complete(const GroupJoin *join, const GroupSession *session)
+{
+    GroupJoin before = session ? session->join : (GroupJoin){ 0 };
+    int32 limit_ms = before.poll_limit_ms > 0 ? before.poll_limit_ms : POLL_LIMIT_MS;
+    return (GroupJoin){ .topics = join->topics ? join->topics : before.topics,
+                        .regex = join->regex ? join->regex : before.regex,
+                        .assignor = join->assignor ? join->assignor : before.assignor,
+                        .auto_offset_reset =
+                            join->auto_offset_reset ? join->auto_offset_reset : before.auto_offset_reset,
+                        .poll_limit_ms = join->poll_limit_ms > 0 ? join->poll_limit_ms : limit_ms };
+}
+
+static int32 join_run(const char *name, const char *member_id, const GroupJoin *join)
+{
+    Parameters parameters = { 0 };
+    bool is_null;
+    parameter_add_text(&parameters, name);
+    parameter_add_text(&parameters, member_id);
+    parameter_add(&parameters, TEXTARRAYOID, PointerGetDatum(join->topics), !join->topics);
+    parameter_add_text(&parameters, join->regex);
+    parameter_add_text(&parameters, join->assignor);
+    parameter_add_text(&parameters, join->auto_offset_reset);
+    parameter_add(&parameters, INT4OID, Int32GetDatum(join->poll_limit_ms), false);
+    return DatumGetInt32(
+        query_value("SELECT streamhouse.session_join($1, $2, $3, $4, $5, $6, $7)", &parameters, &is_null));
+}
+
 GroupSession *group_session_join(const char *name, const GroupJoin *join)
 {
     GroupSession *session = group_session_find(name);
-    Parameters parameters = { 0 };
-    bool is_null;
-    OffsetReset reset = group_reset_named(join->auto_offset_reset ? join->auto_offset_reset
-                                          : session               ? session->join.auto_offset_reset
-                                                                  : NULL);
+    GroupJoin complete = join_complete(join, session);
+    OffsetReset reset = group_reset_named(complete.auto_offset_reset);
+    char member_id[MEMBER_ID_SIZE];
+    if (session && session->is_member) {
+        strlcpy(member_id, session->member_id, MEMBER_ID_SIZE);
+    } else {
+        member_id_make(member_id);
+    }
+    int32 group_id = join_run(name, member_id, &complete);
     if (!session) {
         session = session_make(name);
-    } else if (!session->is_member) {
-        member_id_make(session->member_id);
     }
-    ArrayType *topics = join->topics ? join->topics : session->join.topics;
+    strlcpy(session->member_id, member_id, MEMBER_ID_SIZE);
     join_remember(&session->join, join);
-    parameter_add_text(&parameters, name);
-    parameter_add_text(&parameters, session->member_id);
-    parameter_add(&parameters, TEXTARRAYOID, PointerGetDatum(topics), !topics);
-    parameter_add_text(&parameters, session->join.regex);
-    parameter_add_text(&parameters, session->join.assignor);
-    parameter_add_text(&parameters, session->join.auto_offset_reset);
-    parameter_add(&parameters, INT4OID, Int32GetDatum(session->join.poll_limit_ms), false);
-    session->group_id = DatumGetInt32(
-        query_value("SELECT streamhouse.session_join($1, $2, $3, $4, $5, $6, $7)", &parameters, &is_null));
+    session->group_id = group_id;
     session->reset = reset;
     session->is_member = true;
     session->joined_in = GetCurrentSubTransactionId();
@@ -268,6 +290,7 @@ void group_session_seen(GroupSession *session)
     parameter_add_text(&parameters, session->member_id);
     (void)query_value("SELECT streamhouse.session_seen($1, $2)", &parameters, &is_null);
     session->seen_at = GetCurrentTimestamp();
+    session->seen_in = GetCurrentSubTransactionId();
 }
 
 /* False when the group is gone. */

@@ -42,9 +42,10 @@ typedef struct GroupSession {
     Oid role;                   /* the last one that was found to have the right to use the group */
     GroupJoin join;             /* the last one, in memory of the session's */
     OffsetReset reset;
-    TimestampTz checked_at; /* the group was looked after */
-    TimestampTz seen_at;    /* a row said that this member is alive */
-    bool is_known;          /* what follows is of the version */
+    TimestampTz checked_at;   /* the group was looked after */
+    SubTransactionId seen_in; /* in this transaction */
+    TimestampTz seen_at;      /* a row said that this member is alive */
+    bool is_known;            /* what follows is of the version */
     int64 version;
     MemoryContext context; /* of the partitions */
     GroupPartition *partitions;

@@ -11,6 +11,10 @@
 #include "compat.h"
 #include "inline.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
@@ -32,7 +36,12 @@
 
 PG_FUNCTION_INFO_V1(sh_read_inline);
 
-enum { SIZE_CHECK_BYTES = 1024 * 1024, SLOT_FIRST = 1, READ_REQUESTS_MAX = 100000 };
+enum {
+    KEPT_BYTES = 32 * 1024 * 1024,
+    SIZE_CHECK_BYTES = 1024 * 1024,
+    SLOT_FIRST = 1,
+    READ_REQUESTS_MAX = 100000
+};
 
 static const KeyScanSpec slots_all = { "inline_slot", "inline_slot_pkey", 0, { { 0 } } };
 
@@ -116,10 +125,23 @@ static void ring_check_size(size_t bytes)
     unchecked = 0;
 }
 
+/* A call that writes MiBs allocates several times as many and frees them all. glibc gives such memory back to
+ * the kernel each time, and page faults are then a fourth of the call. */
+static void memory_keep(void)
+{
+#ifdef __GLIBC__
+    static bool is_kept = false;
+    if (!is_kept) {
+        is_kept = mallopt(M_MMAP_THRESHOLD, KEPT_BYTES) && mallopt(M_TRIM_THRESHOLD, KEPT_BYTES);
+    }
+#endif
+}
+
 InlinePlace inline_write(Slice batches)
 {
     RowWriter writer;
     Assert(batches.size > 0 && batches.size <= INLINE_ROW_BYTES_MAX);
+    memory_keep();
     ring_check_size(batches.size);
     InlinePlace place = { .object_id = nextval_internal(streamhouse_relation("object_object_id_seq"), false),
                           .slot = slot_lock() };

@@ -12,6 +12,7 @@
 #include "access/tableam.h"
 #include "executor/tuptable.h"
 #include "nodes/lockoptions.h"
+#include "relation.h"
 #include "utils/fmgroids.h"
 
 enum { KEY_SCAN_KEYS_MAX = 4 };
@@ -62,9 +63,6 @@ typedef struct KeyScan {
     int key_count;
     ScanKeyData keys[KEY_SCAN_KEYS_MAX];
 } KeyScan;
-
-/* A table of schema streamhouse by its name; an index is found like its table. */
-extern Oid streamhouse_relation(const char *name);
 
 /* Takes the lock and keeps it to the transaction's end. Sees what the active snapshot sees. */
 extern void key_scan_open(KeyScan *scan, const KeyScanSpec *spec, LOCKMODE lock);

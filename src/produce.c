@@ -5,6 +5,7 @@
 
 #include "access/htup_details.h"
 #include "funcapi.h"
+#include "jsonb_text.h"
 #include "produce_record.h"
 #include "utils/builtins.h"
 

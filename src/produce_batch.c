@@ -4,6 +4,7 @@
 #include "produce.h"
 
 #include "catalog/pg_type.h"
+#include "jsonb_text.h"
 #include "produce_record.h"
 #include "result_rows.h"
 #include "utils/array.h"

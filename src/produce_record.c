@@ -14,14 +14,6 @@ Slice slice_of_varlena(struct varlena *bytes)
     return bytes ? slice_of(VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes)) : SLICE_NULL;
 }
 
-Slice slice_of_jsonb(Jsonb *json)
-{
-    StringInfoData text;
-    initStringInfo(&text);
-    (void)JsonbToCString(&text, &json->root, VARSIZE(json));
-    return slice_of(text.data, text.len);
-}
-
 static int64 unix_ms(TimestampTz timestamp)
 {
     return (timestamp + UNIX_EPOCH_USECS) / 1000;

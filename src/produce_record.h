@@ -13,9 +13,6 @@ enum { PARTITION_ANY = -1 };
 /* The bytes of a text or bytea; null for null. */
 extern Slice slice_of_varlena(struct varlena *bytes);
 
-/* A JSON document as text, in the current memory context. */
-extern Slice slice_of_jsonb(Jsonb *json);
-
 /* ms since 1970. ERROR 22008 where the topic's configs do not allow it. */
 extern int64 record_timestamp(const ProduceTopic *topic, TimestampTz timestamp);
 extern int64 record_timestamp_now(void);

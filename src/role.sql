@@ -50,5 +50,5 @@ END $$;
 
 GRANT USAGE ON SCHEMA streamhouse TO streamhouse_reader;
 GRANT SELECT ON streamhouse.topics, streamhouse.partitions, streamhouse.agents, streamhouse.objects, streamhouse.throughput,
-    streamhouse.storage, streamhouse.slow_commits, streamhouse.config_definition
+    streamhouse.lag, streamhouse.storage, streamhouse.slow_commits, streamhouse.config_definition
 TO streamhouse_reader;

@@ -11,7 +11,7 @@
 
 #include "common/store/folder.h"
 #include "common/store/store_url.h"
-#include "key_scan.h"
+#include "relation.h"
 #include "setting.h"
 #include "store_cache.h"
 #include "store_s3.h"

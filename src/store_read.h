@@ -5,7 +5,6 @@
 
 #include "postgres.h"
 
-#include "common/block.h"
 #include "common/status.h"
 
 enum { STORE_READ_BLOCK_BYTES = 1024 * 1024 };

@@ -76,7 +76,7 @@ static const Setting settings[] = {
     { "streamhouse.lease_moves_max", &setting_lease_moves_max, 64, 1, 1000000, PGC_SUSET, 0,
       "How many partitions one heartbeat takes from a live agent, at most, to even out the load." },
     { "streamhouse.watch_ring_size", &setting_watch_ring_size, 65536, 64, 16777216, PGC_POSTMASTER, 0,
-      "How many appends to partitions sh_watch() can look back on; 16 bytes of shared memory each." },
+      "How many appends to partitions sh_watch() can look back on; 24 bytes of shared memory each." },
     { "streamhouse.inline_bytes_max", &setting_inline_bytes_max_mb, 10 * 1024, 1, INT_MAX, PGC_SUSET,
       GUC_UNIT_MB, "How large the inline ring may grow; beyond that nothing is written to it." },
     { "streamhouse.inline_slot_bytes", &setting_inline_slot_bytes_mb, 128, 1, INT_MAX, PGC_SUSET, GUC_UNIT_MB,

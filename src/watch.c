@@ -22,6 +22,7 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -61,16 +62,30 @@ typedef struct WatchNews {
 
 /* ---- The ring ---- */
 
+/* Whose topics the ids are of: every database has its own, and an extension that is made again begins anew.
+ */
+typedef struct WatchHome {
+    Oid database;
+    Oid schema;
+} WatchHome;
+
+typedef struct RingEntry {
+    WatchEntry entry;
+    WatchHome home;
+} RingEntry;
+StaticAssertDecl(sizeof(RingEntry) == 24, "as the help of streamhouse.watch_ring_size says");
+
 typedef struct WatchRing {
     LWLock *lock; /* guards entries and head */
     ConditionVariable moved;
     int64 origin; /* sequence number of this life's first entry */
     int64 size;
     pg_atomic_uint64 head; /* sequence number of the next entry */
-    WatchEntry entries[FLEXIBLE_ARRAY_MEMBER];
+    RingEntry entries[FLEXIBLE_ARRAY_MEMBER];
 } WatchRing;
 
 static WatchRing *ring = NULL;
+static WatchHome reader_home; /* of the wait that is under way: looked up before it, not while it sleeps */
 
 #define RING_NAME "streamhouse_watch"
 
@@ -81,7 +96,7 @@ static shmem_request_hook_type shmem_request_next = NULL;
 
 static Size ring_bytes(void)
 {
-    return add_size(offsetof(WatchRing, entries), mul_size(setting_watch_ring_size, sizeof(WatchEntry)));
+    return add_size(offsetof(WatchRing, entries), mul_size(setting_watch_ring_size, sizeof(RingEntry)));
 }
 
 static void ring_request(void)
@@ -116,20 +131,38 @@ static void ring_startup(void)
     LWLockRelease(AddinShmemInitLock);
 }
 
+/* Leaves no snapshot behind that would hold back vacuum while its caller waits. */
+static WatchHome home_current(void)
+{
+    WatchHome home = { MyDatabaseId, get_namespace_oid("streamhouse", true) };
+
+    InvalidateCatalogSnapshot();
+    return home;
+}
+
+/* The reader's entry at a place of the ring; NULL when it is somebody else's. */
+static const WatchEntry *ring_own(int64 number)
+{
+    const RingEntry *found = &ring->entries[number % ring->size];
+    bool own = found->home.database == reader_home.database && found->home.schema == reader_home.schema;
+
+    return own ? &found->entry : NULL;
+}
+
 static int64 ring_head(void)
 {
     return (int64)pg_atomic_read_u64(&ring->head);
 }
 
 /* Called after commit: must not fail. */
-static void ring_publish(const WatchEntry *entries, int count)
+static void ring_publish(const WatchEntry *entries, int count, WatchHome home)
 {
     int64 head;
 
     LWLockAcquire(ring->lock, LW_EXCLUSIVE);
     head = ring_head();
     for (int i = 0; i < count; i++)
-        ring->entries[(head + i) % ring->size] = entries[i];
+        ring->entries[(head + i) % ring->size] = (RingEntry){ entries[i], home };
     pg_atomic_write_u64(&ring->head, head + count);
     LWLockRelease(ring->lock);
     ConditionVariableBroadcast(&ring->moved);
@@ -159,6 +192,7 @@ bool watch_is_shared(void)
 
 int64 watch_cursor(void)
 {
+    reader_home = home_current();
     return ring_head();
 }
 
@@ -167,12 +201,15 @@ ConditionVariable *watch_condition(void)
     return &ring->moved;
 }
 
-/* Of sorted partitions, the one that the entry is of. */
+/* Whether the entry, if it is one, is beyond the end of its partition among the sorted ones. */
 static bool entry_passed(const WatchEntry *entry, const WatchEntry *partitions, int count)
 {
     int low = 0;
-    WatchEntry key = { PG_INT64_MIN, entry->topic_id, entry->partition };
+    WatchEntry key;
 
+    if (!entry)
+        return false;
+    key = (WatchEntry){ PG_INT64_MIN, entry->topic_id, entry->partition };
     while (low < count) {
         int middle = low + (count - low) / 2;
 
@@ -197,13 +234,14 @@ bool watch_passed(int64 *cursor, const WatchEntry *partitions, int count)
     head = ring_head();
     passed = *cursor < ring->origin || head - *cursor > ring->size;
     for (int64 i = *cursor; !passed && i < head; i++)
-        passed = entry_passed(&ring->entries[i % ring->size], partitions, count);
+        passed = entry_passed(ring_own(i), partitions, count);
     LWLockRelease(ring->lock);
     *cursor = head;
     return passed;
 }
 
-/* Copies what came after news->cursor, as much as fits, and moves the cursor behind it. */
+/* Copies what came after news->cursor and is the reader's, as much as fits, and moves the cursor behind it.
+ */
 static void ring_read(WatchNews *news)
 {
     int64 head;
@@ -211,13 +249,13 @@ static void ring_read(WatchNews *news)
     LWLockAcquire(ring->lock, LW_SHARED);
     head = ring_head();
     news->lost = news->cursor < ring->origin || news->cursor > head || head - news->cursor > ring->size;
-    if (news->lost) {
+    if (news->lost)
         news->cursor = head;
-    } else {
-        news->count = Min(head - news->cursor, READ_ENTRIES_MAX);
-        for (int i = 0; i < news->count; i++)
-            news->entries[i] = ring->entries[(news->cursor + i) % ring->size];
-        news->cursor += news->count;
+    for (; news->cursor < head && news->count < READ_ENTRIES_MAX; news->cursor++) {
+        const WatchEntry *own = ring_own(news->cursor);
+
+        if (own)
+            news->entries[news->count++] = *own;
     }
     LWLockRelease(ring->lock);
 }
@@ -227,21 +265,24 @@ static long left_ms(TimestampTz deadline)
     return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
 }
 
+/* What others append wakes the reader, too, which then goes back to sleep. */
 static void ring_wait(WatchNews *news, TimestampTz deadline)
 {
+    reader_home = home_current();
     if (news->cursor == 0)
         news->cursor = ring_head();
     news->entries = palloc(sizeof(WatchEntry) * READ_ENTRIES_MAX);
     ConditionVariablePrepareToSleep(&ring->moved);
-    while (news->cursor == ring_head()) {
+    for (;;) {
         long timeout_ms = left_ms(deadline);
 
-        if (timeout_ms <= 0)
+        if (news->cursor != ring_head())
+            ring_read(news);
+        if (news->count > 0 || news->lost || timeout_ms <= 0)
             break;
         ConditionVariableTimedSleep(&ring->moved, timeout_ms, PG_WAIT_EXTENSION);
     }
     ConditionVariableCancelSleep();
-    ring_read(news);
 }
 
 PG_FUNCTION_INFO_V1(streamhouse_server_started_at);
@@ -261,6 +302,7 @@ typedef struct WatchPending {
     int *levels; /* of each entry: the subtransaction depth whose abort forgets it */
     int count;
     int capacity;
+    WatchHome home; /* of all of them */
 } WatchPending;
 
 static WatchPending pending;
@@ -284,6 +326,8 @@ void watch_note(int32 topic_id, int32 partition, int64 end_offset)
 {
     if (ring == NULL)
         return;
+    if (pending.count == 0)
+        pending.home = home_current();
     if (pending.count == pending.capacity)
         pending_grow();
     pending.entries[pending.count] =
@@ -303,7 +347,7 @@ static void transaction_ended(XactEvent event, void *argument)
     switch (event) {
     case XACT_EVENT_COMMIT:
         if (pending.count > 0)
-            ring_publish(pending.entries, pending.count);
+            ring_publish(pending.entries, pending.count, pending.home);
         pending_forget();
         break;
     case XACT_EVENT_ABORT:

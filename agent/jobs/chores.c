@@ -61,7 +61,7 @@ static void chores_next(Chores *chores)
         chores->next_ms[i] = now_ms + chores_table[i].interval_ms;
         chores->busy = true;
         chores->current = i;
-        brain_send(chores->agent->brain, BRAIN_CONTROL,
+        brain_send(chores->agent->brain, BRAIN_JOBS,
                    &(BrainQuery){ .statement = &chores_table[i].statement, .deadline_ms = CHORE_DEADLINE_MS },
                    chore_done, chores);
     }

@@ -8,6 +8,7 @@
 #include "agent/catalog/catalog.h"
 #include "agent/clock.h"
 #include "agent/http/server.h"
+#include "agent/jobs/report.h"
 #include "agent/journal.h"
 #include "agent/kafka/error.h"
 #include "agent/kafka/server.h"
@@ -16,10 +17,10 @@
 static const BrainStatement heartbeat_statement = {
     "heartbeat",
     "SELECT agent_id, lease_version, changed, coalesce(cardinality(partitions), 0) "
-    "FROM sh_agent_heartbeat($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-    10,
+    "FROM sh_agent_heartbeat($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+    11,
     { BRAIN_TEXT, BRAIN_UUID, BRAIN_TEXT, BRAIN_INT4, BRAIN_TEXT, BRAIN_INT4, BRAIN_TEXT, BRAIN_TEXT,
-      BRAIN_INT4, BRAIN_INT8 },
+      BRAIN_INT4, BRAIN_INT8, BRAIN_JSONB },
 };
 static const BrainStatement leave_statement = {
     "leave", "SELECT sh_agent_leave($1, $2)", 2, { BRAIN_INT4, BRAIN_UUID }
@@ -30,6 +31,7 @@ struct Lease {
     uv_timer_t *timer;
     Condition *condition;
     int32_t agent_id;
+    Report report;
     int64_t version;
     int64_t sent_ms;
     int64_t valid_until_ms; /* time_ms() */
@@ -124,6 +126,7 @@ static void lease_beat(uv_timer_t *timer)
     brain_put_text(&parameters, slice_of_text(STREAMHOUSE_VERSION));
     brain_put_int4(&parameters, (int32_t)settings->lease_ttl_ms);
     brain_put_int8(&parameters, lease->version);
+    brain_put_jsonb(&parameters, slice_of_text(report_write(&lease->report, lease->sent_ms)));
     brain_send(lease->agent->brain, BRAIN_CONTROL,
                &(BrainQuery){ .statement = &heartbeat_statement,
                               .parameters = &parameters,

@@ -10,6 +10,7 @@
 #include "agent/clock.h"
 #include "agent/jobs/lease.h"
 #include "agent/journal.h"
+#include "agent/log/log.h"
 #include "agent/metrics.h"
 #include "common/object_format.h"
 #include "common/store/store.h"
@@ -84,7 +85,7 @@ static void mover_ask(Mover *mover, const BrainStatement *statement, BrainParame
                       BrainCallback callback)
 {
     brain_send(
-        mover->agent->brain, BRAIN_CONTROL,
+        mover->agent->brain, BRAIN_JOBS,
         &(BrainQuery){ .statement = statement, .parameters = parameters, .deadline_ms = MOVER_DEADLINE_MS },
         callback, mover);
 }
@@ -419,6 +420,7 @@ static void mover_turned(const BrainResult *result, void *argument)
     }
     metric_set(METRIC_INLINE_RING_BYTES, (double)brain_int8(result, 0, 1));
     metric_set(METRIC_INLINE_WAITING_BYTES, (double)brain_int8(result, 0, 2));
+    log_set_inline_backlog(mover->agent->log, brain_int8(result, 0, 2));
     if (brain_bool(result, 0, 0) && ++mover->turns < MOVER_TURNS_MAX) {
         mover_turn(mover);
     } else {

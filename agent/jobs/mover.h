@@ -1,6 +1,6 @@
-/* mover.h: moves inline segments from PostgreSQL into objects, many partitions and batches to one, and turns the
- * inline ring, so that PostgreSQL holds the last minutes and the store the log. One agent at a time does the moving;
- * the brain says which. */
+/* mover.h: moves inline segments from PostgreSQL into objects, many partitions and batches to one, and turns
+ * the inline ring, so that PostgreSQL holds the last minutes and the store the log. One agent at a time does
+ * the moving; the brain says which. */
 #ifndef STREAMHOUSE_MOVER_H
 #define STREAMHOUSE_MOVER_H
 

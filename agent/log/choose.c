@@ -87,6 +87,9 @@ void choose_show_limits(const Log *log)
 
 void log_set_inline_backlog(Log *log, int64_t bytes)
 {
+    if (!log) {
+        return; /* the agent is stopping */
+    }
     log->chooser.backlog_bytes = bytes;
     metric_set(METRIC_LOG_INLINE_BACKLOG, (double)bytes);
 }

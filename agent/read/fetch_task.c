@@ -88,6 +88,7 @@ static void task_answer(FetchTask *task)
             item->log_start_offset = item->partition->log_start_offset;
         }
     }
+    metric_add(METRIC_FETCH_BYTES, (uint64_t)task->bytes);
     task_finish(task);
     task->done(task->argument, task->request.items, task->request.count, &task->records);
     fetch_task_release(task);
@@ -341,6 +342,7 @@ void fetch_task_try(FetchTask *task)
         fetch_lookup(task, found.lookups, found.lookup_count);
     }
     free(found.lookups);
+    task->bytes = found.bytes;
     bool late = task->fetcher->draining || time_ms() >= task->deadline_ms;
     bool waits_for_more = task->pending > 0 && found.bytes == 0;
     if (!waits_for_more && (found.error || late || found.bytes >= task->request.bytes_min)) {

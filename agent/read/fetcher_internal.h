@@ -26,6 +26,7 @@ struct FetchTask {
     int64_t deadline_ms;
     int pending; /* lookups and loads under way */
     KafkaError load_error;
+    int64_t bytes;  /* found by the last try */
     int moved_away; /* times that what its pointers named was gone */
     Collection records;
     FetchWait *waits; /* one per item, NULL until it waits */

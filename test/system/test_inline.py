@@ -6,7 +6,7 @@ import time
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from clients import CLIENTS, CONFLUENT, KCAT
+from clients import CLIENTS, CONFLUENT, KCAT, open_consumer
 from load import Load
 from records import oddities, plain
 from stack import wait_until
@@ -143,27 +143,32 @@ def test_readers_do_not_notice_that_records_are_moved(own_stack, topic_name):
     assert_same(sent[7:], CONFLUENT.receive(own_stack.kafka, topic, 0, start=7))
 
 
+def read_slowly(kafka, topic, count):
+    """A few records a fetch, so that pointers grow old between them."""
+    consumer = open_consumer(kafka, **{"fetch.message.max.bytes": 1000})
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    found, deadline = [], time.monotonic() + 30
+    while len(found) < count and time.monotonic() < deadline:
+        message = consumer.poll(0.5)
+        if message is not None:
+            assert message.error() is None, message.error()
+            found.append(message.value())
+    consumer.close()
+    return found
+
+
 @only_folder
 def test_a_reader_under_way_survives_moves(own_stack, topic_name):
-    own_stack.start_agent(**FORGETFUL, read_ahead_bytes="1000")
+    agent = own_stack.start_agent(**FORGETFUL, read_ahead_bytes="1000")
     topic = own_stack.create_topic(topic_name, **{PATH: "inline"})
     sent = plain(60, 300)
     send_one_by_one(own_stack.kafka, topic, sent)
     mover = threading.Thread(target=move_to_object, args=(own_stack, topic))
-    consumer = Consumer({"bootstrap.servers": own_stack.kafka, "group.id": "nobody", "fetch.message.max.bytes": 1000,
-                         "auto.offset.reset": "error"})
     mover.start()
     while mover.is_alive():
-        consumer.assign([TopicPartition(topic, 0, 0)])
-        found, deadline = [], time.monotonic() + 30
-        while len(found) < len(sent) and time.monotonic() < deadline:
-            message = consumer.poll(0.5)
-            if message is not None:
-                assert message.error() is None, message.error()
-                found.append(message.value())
-        assert found == [record.value for record in sent]
+        assert read_slowly(own_stack.kafka, topic, len(sent)) == [record.value for record in sent]
     mover.join()
-    consumer.close()
+    assert agent.metric("streamhouse_fetch_moved_away_total") >= 1
     assert places(own_stack, topic) == (0, len(sent))
 
 

@@ -37,6 +37,10 @@ READS = {
     "sh_find_segments": "SELECT base_offset, end_offset FROM sh_find_segments('{1,1}', '{0,1}', '{0,0}', '{1000000,1000000}', 10000000)",
     "sh_list_offsets": "SELECT request, \"offset\" FROM sh_list_offsets('{1,1}', '{0,1}', '{-1,-2}')",
     "sh_offsets_for_leader_epochs": "SELECT * FROM sh_offsets_for_leader_epochs('{1}', '{0}', '{1}')",
+    "sh_fetch": "SELECT partition, \"offset\", encode(value, 'hex') AS value FROM sh_fetch('orders', 1, 90)",
+    "sh_read": "SELECT count(*) FROM sh_read('orders')",
+    "sh_groups": "SELECT * FROM sh_groups()",
+    "lag": "SELECT * FROM streamhouse.lag",
     "sh_describe_topic": "SELECT partition, high_watermark, bytes FROM sh_describe_topic('orders')",
     "sh_describe_configs": "SELECT * FROM sh_describe_configs('orders')",
     "sh_grants": "SELECT * FROM sh_grants()",
@@ -68,6 +72,7 @@ def test_what_writes_says_that_it_cannot(pair):
         "sh_grant('orders', 'alice', 'produce')", "sh_revoke('orders', 'alice', 'produce')",
         "sh_agent_heartbeat('one', md5('x')::uuid, 'h', 1, NULL, NULL, NULL, NULL, 1000, 0)", "sh_agent_leave(1, md5('x')::uuid)",
         "sh_reserve_objects(1, 1, 1000)", "sh_reserve_inline()", "sh_init_producer()", "sh_sample(0)", "sh_reap(1, 1)",
+        "sh_produce('orders', 'x')", "sh_enqueue('orders', 'x')", "sh_poll('readers', '{orders}')", "sh_delete_group('readers')",
         "sh_commit_object(1, 1, 100, streamhouse.pack_commit_row(1, 0, 1))", "sh_commit_inline(1, 1, '\\x00', streamhouse.pack_commit_row(1, 0, 1))",
     ]:
         with pytest.raises(RuntimeError, match="read-only transaction|recovery") as refused:

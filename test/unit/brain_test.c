@@ -107,6 +107,33 @@ TEST(arrays_come_back_as_they_were_sent)
     CHECK(brain_down());
 }
 
+static void check_pieces(const BrainResult *result, void *arg)
+{
+    note_answer(result, arg);
+    values_are_right = slice_equals(brain_bytes(result, 0, 0), SLICE_LITERAL("one two")) &&
+                       slice_equals(brain_bytes(result, 0, 1), SLICE_LITERAL("")) &&
+                       slice_equals(brain_text(result, 0, 2), SLICE_LITERAL("{8,-1,32767}"));
+}
+
+TEST(pieces_come_back_as_one_value_and_small_numbers_as_an_array)
+{
+    static const BrainStatement pieces = {
+        "pieces", "select $1, $2, $3::text", 3, { BRAIN_BYTEA, BRAIN_BYTEA, BRAIN_INT2S }
+    };
+    BrainParameters parameters;
+    CHECK(brain_up((BrainOptions){ 0 }));
+    brain_parameters_init(&parameters);
+    brain_put_pieces(&parameters, (Slice[]){ SLICE_LITERAL("one"), SLICE_LITERAL(" "), SLICE_LITERAL("two") },
+                     3);
+    brain_put_pieces(&parameters, NULL, 0);
+    brain_put_int2s(&parameters, (int16_t[]){ 8, -1, 32767 }, 3);
+    brain_send(brain, BRAIN_READ, &(BrainQuery){ &pieces, &parameters, 0 }, check_pieces, &answers[0]);
+    CHECK(TURN_UNTIL(answers[0].there));
+    CHECK_STR(answers[0].message, "");
+    CHECK(values_are_right);
+    CHECK(brain_down());
+}
+
 /* A result with one cell of the test's own bytes. */
 static BrainResult forged_result(Oid type, const void *bytes, int size)
 {

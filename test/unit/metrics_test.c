@@ -175,3 +175,21 @@ TEST(every_name_has_one_help_and_one_type_before_its_values)
     CHECK_INT(helps, names);
     CHECK_INT(types, names);
 }
+
+TEST(a_quantile_of_what_came_since_is_a_buckets_bound)
+{
+    uint64_t earlier[METRIC_BUCKETS_MAX] = { 0 };
+    metrics_reset();
+    CHECK(metric_quantile(METRIC_LOG_COMMIT_DURATION, earlier, 0.99) == 0);
+    for (int i = 0; i < 1000; i++) {
+        metric_observe(METRIC_LOG_COMMIT_DURATION, 0.2);
+    }
+    CHECK(metric_quantile(METRIC_LOG_COMMIT_DURATION, earlier, 0.5) == 0.25);
+    memcpy(earlier, metric_cells[METRIC_LOG_COMMIT_DURATION].buckets, sizeof(earlier));
+    CHECK(metric_quantile(METRIC_LOG_COMMIT_DURATION, earlier, 0.99) == 0);
+    for (int i = 0; i < 100; i++) {
+        metric_observe(METRIC_LOG_COMMIT_DURATION, i < 98 ? 0.0007 : 1000);
+    }
+    CHECK(metric_quantile(METRIC_LOG_COMMIT_DURATION, earlier, 0.98) == 0.001);
+    CHECK(metric_quantile(METRIC_LOG_COMMIT_DURATION, earlier, 0.99) == 60);
+}
