@@ -273,6 +273,31 @@ SELECT * FROM sh_group_heartbeat('anns', 'm', 0);
 SELECT * FROM streamhouse.poll('anns', '{desk}', 1, '0', 1, true, NULL);
 RESET ROLE;
 SELECT sh_leave('anns'), sh_delete_group('anns'), sh_delete_group('teams'), sh_delete_topic('desk');
+-- a role with a right to one topic and nothing else: that one, by name or by a regular expression, and no other
+CREATE ROLE test_group_cat;
+GRANT USAGE ON SCHEMA public TO test_group_cat;
+SELECT (sh_create_topic('cats-in', 1)).name, (sh_create_topic('cats-out', 1)).name, pg_temp.fill('cats-in', 0, 2), pg_temp.fill('cats-out', 0, 2);
+SELECT sh_grant('cats-in', 'test_group_cat', 'consume');
+SET ROLE test_group_cat;
+SELECT topic, "offset" FROM sh_poll('cats', '{cats-in}', 1);
+SELECT count(*) FROM sh_poll('cats', '{cats-in,cats-out}');
+SELECT sh_join('cats', '{}', regex => 'cats-.*') IS NOT NULL AS joined;
+BEGIN; SELECT topic, "offset" FROM sh_poll('cats'); COMMIT;
+SELECT sh_seek('cats', 'cats-in', 0, 0);
+SELECT * FROM sh_reset_offsets('cats', 'cats-out', 'latest');
+SELECT assigned FROM sh_describe_group('cats');
+-- what is revoked is not read any more, by whoever joined before; what is granted comes to a regular expression
+RESET ROLE;
+SELECT sh_revoke('cats-in', 'test_group_cat', 'consume'), sh_grant('cats-out', 'test_group_cat', 'consume'), sh_group_tick() > 0 AS ticked;
+SET ROLE test_group_cat;
+SELECT count(*) FROM sh_poll('cats');
+SELECT sh_join('cats', '{}', regex => '.*-(in|out)') IS NOT NULL AS joined;
+SELECT topic, count(*) FROM sh_poll('cats') GROUP BY topic;
+RESET ROLE;
+SELECT sh_leave('cats'), sh_delete_group('cats'), sh_delete_topic('cats-in'), sh_delete_topic('cats-out');
+REVOKE USAGE ON SCHEMA public FROM test_group_cat;
+DROP ROLE test_group_cat;
+
 REVOKE USAGE ON SCHEMA public FROM test_group_ann, test_group_bob;
 DROP ROLE test_group_ann, test_group_bob, test_group_team;
 
