@@ -245,7 +245,8 @@ class Sink(SqlThread):
 
     def insert(self):
         return f"""INSERT INTO sink SELECT topic, partition, "offset", convert_from(value, 'UTF8'), '{self.name}'
-                   FROM sh_poll('{self.GROUP}', max_records => {self.chance.randrange(1, 500)}, wait => '{self.chance.choice((0, 30))} ms');"""
+                   FROM sh_poll('{self.GROUP}', max_records => {self.chance.randrange(1, 500)},
+                                wait => '{self.chance.choice((0, 30))} ms');"""
 
     def work(self, session):
         if self.joined is not session:

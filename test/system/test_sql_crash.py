@@ -2,9 +2,10 @@
 are killed.
 
 Producers in SQL: sh_produce() by itself and with rows of the user's own, sh_produce_batch(), sh_enqueue() with savepoints and
-rollbacks, a trigger. A consumer group in SQL fills a table, with its offsets in the same transactions. Beside them idempotent Kafka producers, on topics that are written inline, to objects, and as the agent
-likes, while the inline ring turns fast. Afterwards every door has to show one and the same log, and that log has to agree with
-what everybody was told: see one_log.py. STREAMHOUSE_SEED repeats a run, as far as that is possible.
+rollbacks, a trigger. A consumer group in SQL fills a table, with its offsets in the same transactions. Beside them Kafka
+producers with and without idempotence, on topics that are written inline, to objects, and as the agent likes, while the inline
+ring turns fast. Afterwards every door has to show one and the same log, and that log has to agree with what everybody was told:
+see one_log.py. STREAMHOUSE_SEED repeats a run, as far as that is possible; STREAMHOUSE_ROUNDS says how many faults.
 """
 import os
 import random
