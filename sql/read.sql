@@ -126,5 +126,12 @@ DROP VIEW readers;
 REVOKE CREATE ON SCHEMA public FROM regress_reader;
 DROP ROLE regress_reader;
 
+-- JSON that is no jsonb: a number that numeric has not, and more nesting than the stack has room for
+SELECT (sh_create_topic('beyond', 1)).name;
+SELECT count(sh_enqueue('beyond', v)) FROM unnest(ARRAY['1', '1e400000', repeat('[', 200000) || repeat(']', 200000), '{"a": 2}']) AS v;
+SELECT "offset", value FROM sh_read_json('beyond', invalid_as_null => true);
+SELECT "offset", value FROM sh_read_json('beyond');
+SELECT sh_delete_topic('beyond');
+
 SELECT sh_delete_topic('packages');
 DELETE FROM streamhouse.inline_1;
