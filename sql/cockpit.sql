@@ -138,3 +138,9 @@ SELECT sh_overview();
 SELECT * FROM streamhouse.throughput;
 RESET ROLE;
 DROP ROLE regress_nobody;
+
+-- What somebody else calls sh_cost() does not run as the owner.
+SELECT format('%s.sh_cost()', extnamespace::regnamespace) AS trap FROM pg_extension WHERE extname = 'streamhouse' \gset
+CREATE FUNCTION :trap RETURNS TABLE (item text, dollars_per_month numeric) LANGUAGE sql AS $$ SELECT 'total', -1.5 $$;
+SELECT value ~ '-1.5' AS trapped FROM sh_overview() WHERE what = 'cost';
+DROP FUNCTION :trap;
