@@ -194,14 +194,15 @@ class Outbox(TransactionWriter):
 
     def savepoint(self, transaction, kept, doomed):
         keeps = self.chance.random() < 0.5
-        yield "SAVEPOINT a;"
+        name = f"s{self.next_number()}"  # of its own: a ROLLBACK TO an earlier one would mend a transaction that has failed since
+        yield f"SAVEPOINT {name};"
         for _ in range(self.chance.randrange(1, 4)):
             (kept if keeps else doomed).append(self.send(transaction))
             yield self.enqueue((kept if keeps else doomed)[-1])
         if not keeps and self.chance.random() < 0.5:  # with the partition's lock taken inside
             doomed.append(self.send(transaction))
             yield self.produce_sql(doomed[-1], *self.place()).replace("chr(1) ||", "")
-        yield "RELEASE a;" if keeps else "ROLLBACK TO a;"
+        yield f"{'RELEASE' if keeps else 'ROLLBACK TO'} {name};"
 
 
 class ChangeCapture(TransactionWriter):
