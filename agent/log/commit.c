@@ -61,11 +61,11 @@ static void commit_take_answer(Log *log, Append *append, const CommitAnswer *ans
     order_finish(log, append, KAFKA_ERROR_NONE, answer->base_offset);
 }
 
-/* Its producer was told to try again, the brain has certainly not committed it, and would not know the
- * producer's second try for what it is. */
+/* Its producer was told to try again, and the brain would not know the second try for what it is: asking for
+ * the first one again could only commit the records twice. */
 static bool commit_is_pointless(const Append *append)
 {
-    return append->answered && !append->in_doubt && append->header.producer_id < 0;
+    return append->answered && append->header.producer_id < 0;
 }
 
 static void commit_again_later(Log *log, Append *append, bool alone)

@@ -109,33 +109,41 @@ TEST(what_waits_behind_a_locked_partition_keeps_no_other_partition_waiting)
     world_free(world);
 }
 
-/* Its producer has been told to try again when the brain says that the partition is locked. */
-static World *world_late(const RawBatch *batch, Answer *answer)
+/* Its producer has been told to try again when the brain says that the partition is locked, or says nothing.
+ */
+static World *world_late(const RawBatch *batch, CommitOutcome outcome, Answer *answer)
 {
     World *world = world_inline(&inline_options);
     world_append(world, 0, batch, 50, answer);
     world_tick(world);
     world_pass(world, 50);
-    world_answer_commit(world, 0, COMMIT_LOCKED, KAFKA_ERROR_NONE, -1);
+    if (outcome == COMMIT_ANSWERED) {
+        world_answer_commit(world, 0, COMMIT_LOCKED, KAFKA_ERROR_NONE, -1);
+    } else {
+        world_end_commit(world, 0, outcome, NULL, 0);
+    }
     world_pass(world, LOG_LOCKED_RETRY_MAX_MS);
     return world;
 }
 
-TEST(a_batch_that_came_to_nothing_in_time_is_not_committed_beside_its_producers_second_try)
+TEST(a_batch_whose_producer_gave_it_up_is_not_committed_beside_its_second_try)
 {
-    Answer answer;
-    World *world = world_late(&plain, &answer);
-    CHECK_INT(world->commit_count, 0);
-    CHECK_INT(answer.error, KAFKA_ERROR_REQUEST_TIMED_OUT);
-    CHECK_INT(answer.count, 1);
-    CHECK(log_is_idle(world->log));
-    world_free(world);
+    static const CommitOutcome outcomes[] = { COMMIT_ANSWERED, COMMIT_BUSY, COMMIT_FAILED, COMMIT_UNKNOWN };
+    for (size_t i = 0; i < sizeof(outcomes) / sizeof(outcomes[0]); i++) {
+        Answer answer;
+        World *world = world_late(&plain, outcomes[i], &answer);
+        CHECK_INT(world->commit_count, 0);
+        CHECK_INT(answer.error, KAFKA_ERROR_REQUEST_TIMED_OUT);
+        CHECK_INT(answer.count, 1);
+        CHECK(log_is_idle(world->log));
+        world_free(world);
+    }
 }
 
 TEST(a_late_batch_of_an_idempotent_producer_keeps_its_place_as_its_second_try_is_known)
 {
     Answer answer;
-    World *world = world_late(&(RawBatch){ .size = 100, .producer_id = 7 }, &answer);
+    World *world = world_late(&(RawBatch){ .size = 100, .producer_id = 7 }, COMMIT_UNKNOWN, &answer);
     CHECK_INT(world->commit_count, 1);
     world_accept_commit(world, 0, 0);
     CHECK_INT(answer.count, 1);
