@@ -177,11 +177,11 @@ static inline ModelCall *model_call(Model *model, CallKind kind, int ms_max, voi
 /* An object, or what the brain keeps of an inline upload's calls. */
 static inline ModelObject *model_object(Model *model, int64_t id)
 {
-    if (id < MODEL_INLINE_FIRST) {
+    if (id < MODEL_OBJECTS_MAX) {
         return &model->objects[id];
     }
-    if (id >= MODEL_INLINE_FIRST + MODEL_INLINE_MAX) {
-        printf("Bail out! more inline uploads than a simulation can hold\n");
+    if (id < MODEL_INLINE_FIRST || id >= MODEL_INLINE_FIRST + MODEL_INLINE_MAX) {
+        printf("Bail out! more uploads than a simulation can hold\n");
         exit(EXIT_FAILURE);
     }
     return &model->objects[MODEL_OBJECTS_MAX + id - MODEL_INLINE_FIRST];
