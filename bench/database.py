@@ -143,3 +143,12 @@ class Postgres:
 
     def connect(self):
         return Connection(self.conninfo())
+
+    def age(self, wal_files):
+        """A server that has run for a while has WAL files to use again; a new one makes each, and its commits wait for that."""
+        connection = self.connect()
+        for _ in range(wal_files):
+            connection.query("SELECT pg_logical_emit_message(false, 'age', '')")
+            connection.query("SELECT pg_switch_wal()")
+        connection.query("CHECKPOINT")
+        connection.close()

@@ -40,6 +40,7 @@ def array(kind, values):
 
 class Queue:
     """What they share: statements that are prepared when they are first used, on one connection."""
+    slowness = 1  # what many records are divided by
 
     def __init__(self, connection):
         self.connection = connection
@@ -106,6 +107,7 @@ class Pgmq(Queue):
     """Queues of pgmq: a message is read, which hides it for a while, and then deleted."""
     name = "pgmq"
     kind = "jsonb"
+    slowness = 5
     statements = {
         "send": "SELECT * FROM pgmq.send($1, $2::jsonb)",
         "send_batch": "SELECT * FROM pgmq.send_batch($1, $2::jsonb[])",

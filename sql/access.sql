@@ -170,6 +170,28 @@ SELECT r.rolname, r.rolcanlogin, r.rolsuper, array_agg(m.roleid::regrole ORDER B
 FROM pg_roles AS r LEFT JOIN pg_auth_members AS m ON m.member = r.oid
 WHERE r.rolname LIKE 'streamhouse\_%' GROUP BY 1, 2, 3 ORDER BY 1;
 
+-- the caller's search_path chooses no operator of what runs as the owner
+CREATE SCHEMA regress_trap;
+GRANT USAGE ON SCHEMA regress_trap TO PUBLIC;
+CREATE FUNCTION regress_trap.equal(int, int) RETURNS bool LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'this runs as another user' USING ERRCODE = 'raise_exception';
+END $$;
+CREATE OPERATOR regress_trap.= (FUNCTION = regress_trap.equal, LEFTARG = int, RIGHTARG = int);
+SELECT count(*) FROM sh_grant('clicks', 'regress_bob', 'consume');
+SET search_path = regress_trap, public, pg_catalog;
+SET ROLE regress_bob;
+SELECT count(*) FROM sh_poll('trapped', '{clicks}');
+SELECT sh_leave('trapped');
+SHOW search_path;
+-- nor after an error
+SELECT count(*) FROM sh_poll('trapped', '{nowhere}');
+SHOW search_path;
+RESET ROLE;
+RESET search_path;
+SELECT sh_delete_group('trapped');
+DROP SCHEMA regress_trap CASCADE;
+
 DROP FUNCTION public.sh_try;
 DROP FUNCTION streamhouse.try;
 DROP ROLE regress_alicia, regress_bob, regress_carol, regress_team, regress_admin;

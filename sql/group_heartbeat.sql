@@ -141,6 +141,14 @@ SELECT count(*) FROM sh_poll('kb');
 SELECT error_code FROM sh_group_heartbeat('kb', 'e', -1);
 SELECT min("offset") FROM sh_poll('kb');
 SELECT sh_leave('kb');
+-- a client that comes back under its id has let go of everything: the session that waits for some of it learns that
+SELECT error, partitions FROM pg_temp.join_as('f', '{beat2}');
+SELECT sh_produce('beat2', 'x', partition => p) IS NOT NULL FROM generate_series(0, 1) AS p;
+SELECT count(*) FROM sh_poll('kb', '{beat2}');
+SELECT error, partitions FROM pg_temp.join_as('f', '{beat2}');
+SELECT count(*) FROM sh_poll('kb');
+SELECT sh_leave('kb');
+SELECT error_code FROM sh_group_heartbeat('kb', 'f', -1);
 
 SELECT sh_delete_group("group") FROM sh_groups();
 SELECT sh_delete_topic(name) FROM streamhouse.topic WHERE name LIKE 'beat%' AND deleted_at IS NULL;

@@ -126,5 +126,25 @@ DROP VIEW readers;
 REVOKE CREATE ON SCHEMA public FROM regress_reader;
 DROP ROLE regress_reader;
 
+-- JSON that is no jsonb: a number that numeric has not, and more nesting than the stack has room for
+SELECT (sh_create_topic('beyond', 1)).name;
+SELECT count(sh_enqueue('beyond', v)) FROM unnest(ARRAY['1', '1e400000', repeat('[', 200000) || repeat(']', 200000), '{"a": 2}']) AS v;
+SELECT "offset", value FROM sh_read_json('beyond', invalid_as_null => true);
+SELECT "offset", value FROM sh_read_json('beyond');
+SELECT sh_delete_topic('beyond');
+
+-- a cursor goes back in what went to disk
+SELECT (sh_create_topic('scrolled', 1)).name;
+SELECT count(sh_enqueue('scrolled', repeat('x', 1000) || n)) FROM generate_series(1, 500) AS n;
+SET work_mem = '64kB';
+BEGIN;
+DECLARE scrolled SCROLL CURSOR FOR SELECT "offset", length(value) FROM sh_read('scrolled');
+MOVE 200 IN scrolled;
+FETCH BACKWARD 2 FROM scrolled;
+FETCH ABSOLUTE 10 FROM scrolled;
+COMMIT;
+RESET work_mem;
+SELECT sh_delete_topic('scrolled');
+
 SELECT sh_delete_topic('packages');
 DELETE FROM streamhouse.inline_1;

@@ -148,6 +148,8 @@ AS $$
 $$;
 COMMENT ON FUNCTION streamhouse.overview_warnings IS 'What somebody should look after, a sentence each.';
 
+-- sh_cost() with all its arguments: one that somebody else made in that schema, with fewer, would be preferred, and run
+-- as the owner.
 CREATE FUNCTION sh_overview() RETURNS TABLE (what text, value text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -187,6 +189,6 @@ AS $$
     SELECT 'slowest commit', format('%s ms at %s (%s, %s batches)', c.duration_ms, date_trunc('second', c.started_at), c.kind, c.batches)
     FROM (SELECT * FROM streamhouse.slow_commits ORDER BY duration_ms DESC LIMIT 1) AS c
     UNION ALL
-    SELECT 'cost', format('about $%s a month, see sh_cost()', c.dollars_per_month) FROM @extschema@.sh_cost() AS c WHERE c.item = 'total'
+    SELECT 'cost', format('about $%s a month, see sh_cost()', c.dollars_per_month) FROM @extschema@.sh_cost(0.005, 0.0004, 0.023, 0.115, 1048576) AS c WHERE c.item = 'total'
 $$;
 COMMENT ON FUNCTION sh_overview IS 'One page of how things are: what to look after first, then what there is, what it does and what it costs. More is in streamhouse.topics, partitions, agents, throughput, lag, storage, objects, slow_commits. Reads every object''s row: for people.';

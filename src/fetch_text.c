@@ -34,16 +34,42 @@ static bool value_refuse(const FetchRows *rows, const Record *record, const char
             errhint("invalid_as_null => true gives null instead; sh_read() gives the bytes as they are."));
 }
 
+/* NULL, or why the text is no jsonb. Some of what is JSON is none: numbers beyond numeric's range, nesting
+ * beyond the stack. That comes as an ERROR; it is caught because what can raise it here computes and does
+ * nothing else, so that there is nothing to undo. */
+static const char *jsonb_make(char *text, size_t size, Datum *value)
+{
+    MemoryContext before = CurrentMemoryContext;
+    const char *volatile why = NULL;
+    PG_TRY();
+    {
+        JsonLexContext *lexer = compat_json_lexer(text, (int)size);
+        JsonParseErrorType error = pg_parse_json(lexer, &nullSemAction);
+        if (error == JSON_SUCCESS) {
+            *value = DirectFunctionCall1(jsonb_in, CStringGetDatum(text));
+        } else {
+            why = json_errdetail(error, lexer);
+        }
+    }
+    PG_CATCH();
+    {
+        MemoryContextSwitchTo(before);
+        int category = ERRCODE_TO_CATEGORY(geterrcode());
+        if (category != ERRCODE_DATA_EXCEPTION && category != ERRCODE_PROGRAM_LIMIT_EXCEEDED) {
+            PG_RE_THROW();
+        }
+        why = CopyErrorData()->message;
+        FlushErrorState();
+    }
+    PG_END_TRY();
+    return why;
+}
+
 static bool value_json(const FetchRows *rows, const Record *record, Datum *value)
 {
     char *text = pnstrdup((const char *)record->value.data, record->value.size);
-    JsonLexContext *lexer = compat_json_lexer(text, (int)record->value.size);
-    JsonParseErrorType error = pg_parse_json(lexer, &nullSemAction);
-    if (error != JSON_SUCCESS) {
-        return value_refuse(rows, record, "JSON", json_errdetail(error, lexer));
-    }
-    *value = DirectFunctionCall1(jsonb_in, CStringGetDatum(text));
-    return true;
+    const char *why = jsonb_make(text, record->value.size, value);
+    return !why || value_refuse(rows, record, "JSON", why);
 }
 
 static bool value_set(const FetchRows *rows, const Record *record, Datum *value)

@@ -336,6 +336,9 @@ BEGIN
     IF said.member_epoch = 0 THEN -- whatever it owned, it has nothing now
         UPDATE streamhouse.group_partition AS p SET owner_member = NULL, is_revoking = false
         WHERE p.group_id = member.group_id AND p.owner_member = member.member_id;
+        IF FOUND THEN -- a session may be waiting for it
+            PERFORM streamhouse.group_touch(member.group_id);
+        END IF;
     END IF;
     member := streamhouse.member_reconcile(member, heard.target_epoch, owned_topic_ids, owned_partitions);
     PERFORM streamhouse.member_write(member);

@@ -35,7 +35,7 @@ static const KeyScanSpec group_by_id = { "consumer_group", "consumer_group_pkey"
 
 static GroupSession *sessions = NULL;
 
-static void position_forget(GroupPartition *partition)
+void group_position_forget(GroupPartition *partition)
 {
     partition->position = -1;
     partition->moved_in = InvalidSubTransactionId;
@@ -52,7 +52,7 @@ static void sessions_undo(SubTransactionId aborted)
         session->is_member = session->is_member && session->joined_in < aborted;
         for (int i = 0; i < session->partition_count; i++) {
             if (session->partitions[i].moved_in >= aborted) {
-                position_forget(&session->partitions[i]);
+                group_position_forget(&session->partitions[i]);
             }
         }
     }
@@ -324,25 +324,36 @@ static _Noreturn void session_fence(GroupSession *session)
     pg_unreachable();
 }
 
-/* What the session knew about a partition that it had before. */
-static void partition_inherit(GroupPartition *partition, const GroupPartition *before, int count)
+static bool partition_is_before(const GroupPartition *a, const GroupPartition *b)
 {
-    for (int i = 0; i < count; i++) {
-        if (before[i].topic_id == partition->topic_id && before[i].partition == partition->partition) {
-            partition->commit_id = before[i].commit_id;
-            partition->position = before[i].position;
-            partition->moved_in = before[i].moved_in;
-        }
+    return a->topic_id != b->topic_id ? a->topic_id < b->topic_id : a->partition < b->partition;
+}
+
+/* What the session knew about a partition that it had before. Both lists are in order: *place is where the
+ * last one left off. */
+static void partition_inherit(GroupPartition *partition, const GroupSession *session, int *place)
+{
+    while (*place < session->partition_count &&
+           partition_is_before(&session->partitions[*place], partition)) {
+        ++*place;
+    }
+    if (*place < session->partition_count && !partition_is_before(partition, &session->partitions[*place])) {
+        partition->commit_id = session->partitions[*place].commit_id;
+        partition->position = session->partitions[*place].position;
+        partition->position_of = session->partitions[*place].position_of;
+        partition->moved_in = session->partitions[*place].moved_in;
     }
 }
 
-/* Rows of (topic_id, partition, topic), in memory of their own. */
+/* Rows of (topic_id, partition, topic), in that order, in memory of their own. */
 static void session_take_rows(GroupSession *session, SPITupleTable *rows, uint64 count)
 {
     MemoryContext context =
         AllocSetContextCreate(TopMemoryContext, "StreamHouse group", ALLOCSET_SMALL_SIZES);
-    GroupPartition *partitions = MemoryContextAllocZero(context, Max(count, 1) * sizeof(GroupPartition));
+    GroupPartition *partitions = MemoryContextAllocExtended(context, Max(count, 1) * sizeof(GroupPartition),
+                                                            MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
     int kept = 0;
+    int place = 0;
     for (uint64 i = 0; i < count; i++) {
         bool is_null;
         Datum topic_id = SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &is_null);
@@ -353,8 +364,8 @@ static void session_take_rows(GroupSession *session, SPITupleTable *rows, uint64
         partition->topic_id = DatumGetInt32(topic_id);
         partition->partition = DatumGetInt32(SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &is_null));
         partition->topic = MemoryContextStrdup(context, SPI_getvalue(rows->vals[i], rows->tupdesc, 3));
-        position_forget(partition);
-        partition_inherit(partition, session->partitions, session->partition_count);
+        group_position_forget(partition);
+        partition_inherit(partition, session, &place);
     }
     MemoryContextDelete(session->context);
     session->context = context;

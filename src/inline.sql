@@ -155,6 +155,35 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION streamhouse.inline_written_at IS 'When a row of the ring was written; null when it is gone.';
 
+-- Asked every second, mostly for nothing: it must not cost what the plan itself does.
+CREATE FUNCTION streamhouse.inline_is_due(slots int2[], move_bytes int8, segments_max int) RETURNS bool
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    move_age CONSTANT interval := make_interval(secs => streamhouse.setting('streamhouse.inline_move_age'));
+    waiting record;
+    oldest record;
+    written_at timestamptz;
+BEGIN
+    SELECT count(*) AS segments, sum(w.byte_length) AS bytes INTO waiting
+    FROM (SELECT s.byte_length FROM streamhouse.segment AS s
+          WHERE s.slot = ANY (slots) AND s.slot > 0
+            AND EXISTS (SELECT FROM streamhouse.topic AS t WHERE t.topic_id = s.topic_id AND t.deleted_at IS NULL)
+          LIMIT segments_max) AS w;
+    IF waiting.segments = 0 OR waiting.segments >= segments_max OR waiting.bytes >= move_bytes THEN
+        RETURN waiting.segments > 0;
+    END IF;
+    FOR i IN 1 .. cardinality(slots) LOOP
+        SELECT o.slot, o.object_id INTO oldest FROM streamhouse.inline_oldest(slots[i], 1, 1) AS o;
+        IF FOUND THEN
+            written_at := streamhouse.inline_written_at(oldest.slot, oldest.object_id);
+            RETURN written_at IS NULL OR written_at + move_age <= clock_timestamp();
+        END IF;
+    END LOOP;
+    RETURN false;
+END $$;
+COMMENT ON FUNCTION streamhouse.inline_is_due IS 'Whether what waits in these slots, the oldest first, is enough or old enough to move.';
+
 CREATE FUNCTION sh_inline_plan(agent_id int, max_bytes int8 DEFAULT 67108864, ttl_ms int DEFAULT 60000, whatever bool DEFAULT false)
 RETURNS TABLE (topic_id int, topic_uuid uuid, partition int, base_offset int8, end_offset int8, object_id int8, slot int2,
                byte_start int, byte_length int, leader_epoch int)
@@ -164,9 +193,9 @@ AS $$
 DECLARE
     segments_max CONSTANT int := 20000;
     move_bytes CONSTANT int8 := streamhouse.setting('streamhouse.inline_move_bytes') * 1048576::int8;
-    move_age CONSTANT interval := make_interval(secs => streamhouse.setting('streamhouse.inline_move_age'));
+    slots CONSTANT int2[] := ARRAY(SELECT s.slot FROM streamhouse.inline_slot AS s
+                                   WHERE s.state IN ('filling', 'draining', 'sealed') ORDER BY s.state DESC, s.changed_at);
     at int2;
-    oldest timestamptz;
     found_bytes int8 := 0;
     found streamhouse.segment[] := '{}';
     more streamhouse.segment[];
@@ -178,7 +207,10 @@ BEGIN
     IF NOT streamhouse.job_take('mover', sh_inline_plan.agent_id, make_interval(secs => ttl_ms / 1000.0)) THEN
         RETURN;
     END IF;
-    FOR at IN SELECT s.slot FROM streamhouse.inline_slot AS s WHERE s.state IN ('filling', 'draining', 'sealed') ORDER BY s.state DESC, s.changed_at LOOP
+    IF whatever IS NOT TRUE AND NOT streamhouse.inline_is_due(slots, least(move_bytes, max_bytes), segments_max) THEN
+        RETURN;
+    END IF;
+    FOREACH at IN ARRAY slots LOOP
         SELECT coalesce(array_agg(o), '{}') INTO more
         FROM streamhouse.inline_oldest(at, max_bytes - found_bytes, segments_max - cardinality(found)) AS o;
         CONTINUE WHEN more = '{}';
@@ -186,17 +218,11 @@ BEGIN
         found_bytes := found_bytes + (SELECT sum(m.byte_length) FROM unnest(more) AS m);
         EXIT WHEN found_bytes >= max_bytes OR cardinality(found) >= segments_max;
     END LOOP;
-    IF found = '{}' THEN
-        RETURN;
-    END IF;
-    oldest := streamhouse.inline_written_at(found[1].slot, found[1].object_id);
-    IF whatever OR found_bytes >= least(move_bytes, max_bytes) OR cardinality(found) >= segments_max OR oldest IS NULL OR oldest + move_age <= clock_timestamp() THEN
-        RETURN QUERY
-        SELECT f.topic_id, t.topic_uuid, f.partition, f.base_offset, f.end_offset, f.object_id, f.slot, f.byte_start, f.byte_length, f.leader_epoch
-        FROM unnest(found) AS f JOIN streamhouse.topic AS t USING (topic_id)
-        WHERE t.deleted_at IS NULL
-        ORDER BY f.topic_id, f.partition, f.end_offset;
-    END IF;
+    RETURN QUERY
+    SELECT f.topic_id, t.topic_uuid, f.partition, f.base_offset, f.end_offset, f.object_id, f.slot, f.byte_start, f.byte_length, f.leader_epoch
+    FROM unnest(found) AS f JOIN streamhouse.topic AS t USING (topic_id)
+    WHERE t.deleted_at IS NULL
+    ORDER BY f.topic_id, f.partition, f.end_offset;
 END $$;
 COMMENT ON FUNCTION sh_inline_plan IS 'Inline segments that are to move to an object now, the oldest first up to max_bytes, sorted by partition and offset: none while they are fewer than streamhouse.inline_move_bytes and younger than streamhouse.inline_move_age (unless whatever is true), and none when another agent does this job. The caller has the job for ttl_ms, or until it is dead.';
 

@@ -3,7 +3,10 @@
  * PostgreSQL's SECURITY DEFINER forgets the caller, and rights on topics are the caller's. So a function of
  * people, sh_name(), is declared in C as streamhouse_as_owner: it calls streamhouse.name(), which has the
  * same arguments, as the owner, and whatever runs inside asks access_caller(). Nobody but the owner may call
- * streamhouse.name(). */
+ * streamhouse.name().
+ *
+ * The caller's search_path would choose the operators of queries that run inside, and so run the caller's
+ * code as the owner: it is put aside for that time. */
 #include "compat.h"
 #include "owner.h"
 
@@ -16,6 +19,7 @@
 #include "parser/parse_func.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
@@ -49,6 +53,15 @@ Oid access_caller(void)
     return OidIsValid(caller) && GetUserId() == owner_id() ? caller : GetUserId();
 }
 
+/* An ERROR takes it back by itself, as it does in functions with a SET clause. */
+static int search_path_set(void)
+{
+    int level = NewGUCNestLevel();
+    (void)set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+                            true, 0, false);
+    return level;
+}
+
 void owner_run(void (*work)(void *argument), void *argument)
 {
     Oid user;
@@ -60,7 +73,9 @@ void owner_run(void (*work)(void *argument), void *argument)
     {
         caller = asks;
         SetUserIdAndSecContext(owner_id(), security | SECURITY_LOCAL_USERID_CHANGE);
+        int level = search_path_set();
         work(argument);
+        AtEOXact_GUC(true, level);
     }
     PG_FINALLY();
     {

@@ -27,7 +27,8 @@ ResultRows result_rows_open(FunctionCallInfo fcinfo)
         elog(ERROR, "the function's result is not the row type that the library knows");
     }
     rows.row_type = BlessTupleDesc(rows.row_type);
-    rows.store = tuplestore_begin_heap(false, false, work_mem);
+    bool goes_back = (caller->allowedModes & SFRM_Materialize_Random) != 0;
+    rows.store = tuplestore_begin_heap(goes_back, false, work_mem);
     caller->returnMode = SFRM_Materialize;
     caller->setResult = rows.store;
     caller->setDesc = rows.row_type;

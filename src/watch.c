@@ -41,24 +41,11 @@
 
 #include "promotion.h"
 #include "setting.h"
-#include "watch.h"
+#include "watch_internal.h"
 
-enum {
-    READ_ENTRIES_MAX = 8192, /* entries one sh_watch() takes from the ring */
-    POLL_MS = 100,           /* between two polls, without a ring */
-    POLL_REST = 4,           /* a slow poll rests this many times its own length */
-    PENDING_FIRST = 16,
-};
+enum { PENDING_FIRST = 16 };
 
 #define TOPIC_EVERYTHING (-1) /* in place of a topic id: history was lost, read everything again */
-
-/* What a call of sh_watch() found. */
-typedef struct WatchNews {
-    int64 cursor;
-    int count;
-    bool lost;
-    WatchEntry *entries;
-} WatchNews;
 
 /* ---- The ring ---- */
 
@@ -180,7 +167,7 @@ int watch_entry_compare(const void *left, const void *right)
     return a->end_offset < b->end_offset ? -1 : a->end_offset > b->end_offset;
 }
 
-static bool same_partition(const WatchEntry *a, const WatchEntry *b)
+bool watch_same_partition(const WatchEntry *a, const WatchEntry *b)
 {
     return a->topic_id == b->topic_id && a->partition == b->partition;
 }
@@ -213,7 +200,7 @@ static bool entry_passed(const WatchEntry *entry, const WatchEntry *partitions, 
     while (low < count) {
         int middle = low + (count - low) / 2;
 
-        if (same_partition(&partitions[middle], entry))
+        if (watch_same_partition(&partitions[middle], entry))
             return entry->end_offset > partitions[middle].end_offset;
         if (watch_entry_compare(&partitions[middle], &key) < 0)
             low = middle + 1;
@@ -251,7 +238,7 @@ static void ring_read(WatchNews *news)
     news->lost = news->cursor < ring->origin || news->cursor > head || head - news->cursor > ring->size;
     if (news->lost)
         news->cursor = head;
-    for (; news->cursor < head && news->count < READ_ENTRIES_MAX; news->cursor++) {
+    for (; news->cursor < head && news->count < WATCH_ENTRIES_MAX; news->cursor++) {
         const WatchEntry *own = ring_own(news->cursor);
 
         if (own)
@@ -260,7 +247,7 @@ static void ring_read(WatchNews *news)
     LWLockRelease(ring->lock);
 }
 
-static long left_ms(TimestampTz deadline)
+long watch_left_ms(TimestampTz deadline)
 {
     return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
 }
@@ -271,10 +258,10 @@ static void ring_wait(WatchNews *news, TimestampTz deadline)
     reader_home = home_current();
     if (news->cursor == 0)
         news->cursor = ring_head();
-    news->entries = palloc(sizeof(WatchEntry) * READ_ENTRIES_MAX);
+    news->entries = palloc(sizeof(WatchEntry) * WATCH_ENTRIES_MAX);
     ConditionVariablePrepareToSleep(&ring->moved);
     for (;;) {
-        long timeout_ms = left_ms(deadline);
+        long timeout_ms = watch_left_ms(deadline);
 
         if (news->cursor != ring_head())
             ring_read(news);
@@ -390,121 +377,6 @@ void watch_init(void)
     RegisterSubXactCallback(subtransaction_ended, NULL);
 }
 
-/* ---- Polling: every partition's end as this backend last saw it, in the order of topic and partition ----
- */
-
-static WatchEntry *seen = NULL;
-static int seen_count = 0;
-static int64 seen_cursor = 0; /* 0: nothing seen yet */
-
-/* All partitions' ends, in TopMemoryContext. */
-static WatchEntry *poll_partitions(int *count)
-{
-    WatchEntry *ends;
-
-    PushActiveSnapshot(GetTransactionSnapshot());
-    if (SPI_execute("SELECT topic_id, partition, end_offset FROM streamhouse.watch_poll()", true, 0) !=
-        SPI_OK_SELECT)
-        elog(ERROR, "streamhouse.watch_poll() failed");
-    *count = (int)SPI_processed;
-    ends = MemoryContextAllocHuge(TopMemoryContext, sizeof(WatchEntry) * (SPI_processed + 1));
-    for (int i = 0; i < *count; i++) {
-        HeapTuple row = SPI_tuptable->vals[i];
-        bool isnull;
-
-        ends[i].topic_id = DatumGetInt32(SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &isnull));
-        ends[i].partition = DatumGetInt32(SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &isnull));
-        ends[i].end_offset = DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 3, &isnull));
-    }
-    SPI_freetuptable(SPI_tuptable);
-    PopActiveSnapshot();
-    return ends;
-}
-
-/* Both lists are sorted: finds the entries of ends that are new or farther than in seen. */
-static void poll_compare(const WatchEntry *ends, int count, WatchNews *news)
-{
-    int old = 0;
-
-    news->count = 0;
-    for (int i = 0; i < count && news->count < READ_ENTRIES_MAX; i++) {
-        while (old < seen_count && !same_partition(&seen[old], &ends[i]) &&
-               watch_entry_compare(&seen[old], &ends[i]) < 0)
-            old++;
-        if (old == seen_count || !same_partition(&seen[old], &ends[i]) ||
-            seen[old].end_offset < ends[i].end_offset)
-            news->entries[news->count++] = ends[i];
-    }
-}
-
-static void poll_remember(WatchEntry *ends, int count, int64 cursor)
-{
-    if (seen)
-        pfree(seen);
-    seen = ends;
-    seen_count = count;
-    seen_cursor = cursor;
-}
-
-/* Ends the transaction, and with it every snapshot. */
-static void release_snapshots(void)
-{
-    SPI_commit();
-    SPI_start_transaction();
-    InvalidateCatalogSnapshot();
-}
-
-/* True when something moved. More than fits means that everything is to be read again. */
-static bool poll_once(WatchNews *news)
-{
-    int count;
-    WatchEntry *ends = poll_partitions(&count);
-
-    poll_compare(ends, count, news);
-    news->lost = news->count == READ_ENTRIES_MAX;
-    if (news->count > 0)
-        news->cursor++;
-    poll_remember(ends, count, news->cursor);
-    release_snapshots();
-    return news->count > 0;
-}
-
-/* The first look of this backend, or one for a cursor that is not its own. */
-static void poll_begin(WatchNews *news)
-{
-    int count;
-    WatchEntry *ends = poll_partitions(&count);
-
-    news->lost = news->cursor != 0;
-    news->cursor = Max(GetCurrentTimestamp(), seen_cursor + 1);
-    poll_remember(ends, count, news->cursor);
-    release_snapshots();
-}
-
-static void poll_rest(long timeout_ms)
-{
-    (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout_ms, PG_WAIT_EXTENSION);
-    ResetLatch(MyLatch);
-    CHECK_FOR_INTERRUPTS();
-}
-
-static void poll_wait(WatchNews *news, TimestampTz deadline)
-{
-    long rest_ms = POLL_MS;
-
-    news->entries = palloc(sizeof(WatchEntry) * READ_ENTRIES_MAX);
-    if (news->cursor == 0 || news->cursor != seen_cursor)
-        poll_begin(news);
-    while (!news->lost) {
-        TimestampTz began = GetCurrentTimestamp();
-
-        if (poll_once(news) || left_ms(deadline) <= 0)
-            break;
-        rest_ms = Max(POLL_MS, POLL_REST * TimestampDifferenceMilliseconds(began, GetCurrentTimestamp()));
-        poll_rest(Min(rest_ms, left_ms(deadline)));
-    }
-}
-
 /* ---- The procedure ---- */
 
 /* Keeps the last end of each partition; sorts. */
@@ -514,7 +386,7 @@ static void news_condense(WatchNews *news)
 
     qsort(news->entries, news->count, sizeof(WatchEntry), watch_entry_compare);
     for (int i = 0; i < news->count; i++) {
-        if (kept > 0 && same_partition(&news->entries[kept - 1], &news->entries[i]))
+        if (kept > 0 && watch_same_partition(&news->entries[kept - 1], &news->entries[i]))
             kept--;
         news->entries[kept++] = news->entries[i];
     }
@@ -561,7 +433,7 @@ static void watch_wait(WatchNews *news, TimestampTz deadline)
     if (watch_is_shared())
         ring_wait(news, deadline);
     else
-        poll_wait(news, deadline);
+        watch_poll_wait(news, deadline);
     if (news->lost) {
         news->entries[0] =
             (WatchEntry){ .topic_id = TOPIC_EVERYTHING, .partition = TOPIC_EVERYTHING, .end_offset = -1 };
@@ -599,7 +471,7 @@ Datum sh_watch(PG_FUNCTION_ARGS)
     deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PG_GETARG_INT32(1));
 
     SPI_connect_ext(SPI_OPT_NONATOMIC);
-    release_snapshots();
+    watch_release_snapshots();
     MemoryContextSwitchTo(caller);
     watch_wait(&news, deadline);
     SPI_finish();

@@ -194,14 +194,15 @@ class Outbox(TransactionWriter):
 
     def savepoint(self, transaction, kept, doomed):
         keeps = self.chance.random() < 0.5
-        yield "SAVEPOINT a;"
+        name = f"s{self.next_number()}"  # of its own: a ROLLBACK TO an earlier one would mend a transaction that has failed since
+        yield f"SAVEPOINT {name};"
         for _ in range(self.chance.randrange(1, 4)):
             (kept if keeps else doomed).append(self.send(transaction))
             yield self.enqueue((kept if keeps else doomed)[-1])
         if not keeps and self.chance.random() < 0.5:  # with the partition's lock taken inside
             doomed.append(self.send(transaction))
             yield self.produce_sql(doomed[-1], *self.place()).replace("chr(1) ||", "")
-        yield "RELEASE a;" if keeps else "ROLLBACK TO a;"
+        yield f"{'RELEASE' if keeps else 'ROLLBACK TO'} {name};"
 
 
 class ChangeCapture(TransactionWriter):
@@ -245,19 +246,24 @@ class Sink(SqlThread):
 
     def insert(self):
         return f"""INSERT INTO sink SELECT topic, partition, "offset", convert_from(value, 'UTF8'), '{self.name}'
-                   FROM sh_poll('{self.GROUP}', max_records => {self.chance.randrange(1, 500)}, wait => '{self.chance.choice((0, 30))} ms');"""
+                   FROM sh_poll('{self.GROUP}', max_records => {self.chance.randrange(1, 500)},
+                                wait => '{self.chance.choice((0, 30))} ms');"""
 
     def work(self, session):
         if self.joined is not session:
             topics = ", ".join(f"'{topic}'" for topic in self.topics)
             answer = session.run(f"SELECT sh_join('{self.GROUP}', ARRAY[{topics}]);")
             self.joined = session if answer.sqlstate is None else None
+        elif self.chance.random() < 0.02:
+            answer = session.run(f"SELECT sh_leave('{self.GROUP}');")
+            self.joined = None
         elif self.chance.random() < 0.5:
             answer = session.run(self.insert())
         else:
             isolation = self.chance.choice(("READ COMMITTED", "REPEATABLE READ"))
             end = "ROLLBACK" if self.chance.random() < 0.1 else "COMMIT"
-            answer = session.run(f"BEGIN ISOLATION LEVEL {isolation};\n{self.insert()}\n{end};")
+            undone = f"SAVEPOINT a;\n{self.insert()}\nROLLBACK TO a;\n" if self.chance.random() < 0.2 else ""
+            answer = session.run(f"BEGIN ISOLATION LEVEL {isolation};\n{undone}{self.insert()}\n{end};")
         self.check_state(answer, "40001", *self.NOT_A_MEMBER)
         if answer.sqlstate in self.NOT_A_MEMBER:
             self.joined = None

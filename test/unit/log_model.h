@@ -177,14 +177,13 @@ static inline ModelCall *model_call(Model *model, CallKind kind, int ms_max, voi
 /* An object, or what the brain keeps of an inline upload's calls. */
 static inline ModelObject *model_object(Model *model, int64_t id)
 {
-    if (id < MODEL_OBJECTS_MAX) {
-        return &model->objects[id];
-    }
-    if (id < MODEL_INLINE_FIRST || id >= MODEL_INLINE_FIRST + MODEL_INLINE_MAX) {
-        printf("Bail out! more uploads than a simulation can hold\n");
+    bool is_inline = id >= MODEL_INLINE_FIRST;
+    int64_t place = is_inline ? id - MODEL_INLINE_FIRST : id;
+    if (place >= (is_inline ? MODEL_INLINE_MAX : MODEL_OBJECTS_MAX)) {
+        printf("Bail out! more objects or inline uploads than a simulation can hold\n");
         exit(EXIT_FAILURE);
     }
-    return &model->objects[MODEL_OBJECTS_MAX + id - MODEL_INLINE_FIRST];
+    return &model->objects[is_inline ? MODEL_OBJECTS_MAX + place : place];
 }
 
 static inline void model_reserve_calls(void *context, CallsReserved done, void *argument)
