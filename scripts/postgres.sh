@@ -55,12 +55,24 @@ postgres_folders() {
     install -m 0600 -o "$(postgres_user)" /dev/null "$1/log"
 }
 
+postgres_initdb() {
+    local home=$1 sync=()
+    shift
+    [[ " $* " != *" fsync=off "* ]] || sync=(--no-sync)
+    as_postgres "$(postgres_bindir)/initdb" --pgdata="$home/data" --username=streamhouse --auth-local=trust \
+        --auth-host=reject --encoding=UTF8 --locale=C.UTF-8 --no-instructions "${sync[@]}" >>"$home/log"
+}
+
+# With POSTGRES_TEMPLATE, the data folder of a stopped cluster, this is a copy of that: tests make many, and initdb takes long.
 postgres_create() {
     local home=$1
     shift
     postgres_folders "$home"
-    as_postgres "$(postgres_bindir)/initdb" --pgdata="$home/data" --username=streamhouse --auth-local=trust \
-        --auth-host=reject --encoding=UTF8 --locale=C.UTF-8 --no-instructions >>"$home/log" || return 1
+    if [[ -n ${POSTGRES_TEMPLATE:-} ]]; then
+        as_postgres cp -a "$POSTGRES_TEMPLATE/." "$home/data" || return 1
+    else
+        postgres_initdb "$home" "$@" || return 1
+    fi
     postgres_settings "$home" "$@" >>"$home/data/postgresql.conf"
 }
 

@@ -117,8 +117,8 @@ SELECT sh_delete_group('readers');
 SELECT count(*) FROM streamhouse.lag;
 
 -- The overview, on one page.
-SELECT what, CASE WHEN what IN ('cluster since', 'written', 'busiest topic', 'inline', 'metadata', 'cost', 'slowest commit') THEN '…' ELSE value END AS value
-FROM sh_overview() WHERE value !~ 'shared_preload_libraries';
+SELECT what, CASE WHEN what IN ('cluster since', 'written', 'busiest topic', 'inline', 'metadata', 'cost') THEN '…' ELSE value END AS value
+FROM sh_overview() WHERE value !~ 'shared_preload_libraries' AND what <> 'slowest commit'; -- there is one where the machine is slow
 UPDATE streamhouse.agent SET heartbeat_at = now() - interval '1 s', expires_at = now() - interval '1 s' - interval '1 us';
 SELECT value FROM sh_overview() WHERE what = 'warning' AND value !~ 'shared_preload_libraries';
 

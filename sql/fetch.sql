@@ -153,3 +153,35 @@ SELECT * FROM sh_fetch('broken', 0);
 \set VERBOSITY default
 SELECT sh_delete_topic('broken'), sh_delete_topic('fetched');
 DELETE FROM streamhouse.inline_1;
+
+-- A record at a time: what is left of a batch is kept, compressed or not, and nothing is lost, doubled or mixed up; also
+-- where limits leave a record for the next time, where positions go back, and where topics take turns.
+SELECT (sh_create_topic('bit', 2)).name, (sh_alter_topic('bit', '{"compression.type": "zstd"}')).config;
+SELECT (sh_create_topic('plain', 1)).name, (sh_alter_topic('plain', '{"compression.type": "uncompressed"}')).config;
+SELECT count(sh_enqueue('bit', repeat('v', n % 7) || n, partition => n % 2)) FROM generate_series(1, 200) AS n;
+SELECT count(sh_enqueue('plain', repeat('p', n % 7) || n)) FROM generate_series(1, 100) AS n;
+CREATE FUNCTION pg_temp.by_bits(topic text, partition int, records int, bytes int) RETURNS TABLE ("offset" int8, value bytea) LANGUAGE plpgsql AS $$
+DECLARE
+    next int8 := 0;
+    given record;
+BEGIN
+    LOOP
+        FOR given IN SELECT f."offset", f.value FROM sh_fetch(topic, partition, next, records, bytes) AS f LOOP
+            "offset" := given."offset";
+            value := given.value;
+            RETURN NEXT;
+        END LOOP;
+        EXIT WHEN given."offset" IS NULL OR given."offset" + 1 = next;
+        next := given."offset" + 1;
+        PERFORM sh_fetch('plain', 0, next / 2, 1) WHERE next % 5 = 0;
+    END LOOP;
+END $$;
+SELECT topic, partition, records, bytes, (SELECT count(*) FROM pg_temp.by_bits(topic, partition, records, bytes)) AS given,
+       (SELECT array_agg(b) FROM pg_temp.by_bits(topic, partition, records, bytes) AS b)
+       = (SELECT array_agg((r."offset", r.value)) FROM sh_read(topic, ARRAY[partition]) AS r) AS same
+FROM (VALUES ('bit', 0), ('bit', 1), ('plain', 0)) AS t (topic, partition), (VALUES (1, 1000), (3, 1000), (1000, 1), (1000, 20)) AS l (records, bytes);
+SELECT "offset", convert_from(value, 'UTF8') FROM sh_fetch('bit', 0, 50, 1) UNION ALL SELECT "offset", convert_from(value, 'UTF8') FROM sh_fetch('bit', 0, 49, 2)
+UNION ALL SELECT "offset", convert_from(value, 'UTF8') FROM sh_fetch('bit', 0, 60, 1) UNION ALL SELECT "offset", convert_from(value, 'UTF8') FROM sh_fetch('bit', 1, 61, 1);
+SELECT count(*) FROM sh_read('bit', NULL, now() + interval '1 day');
+SELECT sh_delete_topic('bit'), sh_delete_topic('plain');
+DELETE FROM streamhouse.inline_1;

@@ -184,6 +184,7 @@ SELECT * FROM sh_reset_offsets('g', 'shop', '7', partitions => '{0}');
 SELECT * FROM sh_reset_offsets('g', 'shop', '0', partitions => '{0}');
 SELECT * FROM sh_reset_offsets('g', 'shop', '99999');
 SELECT r.partition, r."offset" - e.high_watermark AS from_end FROM sh_reset_offsets('g', 'shop', (now() + interval '1 day')::text) AS r, sh_describe_topic('shop') AS e WHERE e.partition = r.partition;
+SELECT * FROM sh_reset_offsets('g', 'shop', '7', partitions => '{}');
 SELECT * FROM sh_reset_offsets('g', 'shop', '2001-01-01 00:00:00+00');
 SELECT sh_produce('shop2', 'old', ts => '2020-01-01 00:00:00+00', partition => 0), sh_produce('shop2', 'new', ts => '2020-01-01 00:00:01+00', partition => 0) FROM generate_series(1, 1);
 SELECT * FROM sh_reset_offsets('g', 'shop', 'yesteryear');

@@ -47,3 +47,18 @@ SELECT public.to_object('two');
 SELECT "offset", convert_from(value, 'UTF8') FROM sh_fetch('again', 0);
 DROP FUNCTION public.to_object;
 SELECT sh_delete_topic('again');
+
+-- nor the records of a batch that it has begun
+DROP EXTENSION streamhouse;
+CREATE EXTENSION streamhouse;
+SELECT topic_id FROM sh_create_topic('again', 1);
+SELECT count(sh_produce('again', 'old ' || i)) FROM generate_series(1, 3) AS i;
+SELECT "offset", convert_from(value, 'UTF8') FROM sh_fetch('again', 0, 0, max_records => 1);
+SELECT object_id FROM streamhouse.segment;
+DROP EXTENSION streamhouse;
+CREATE EXTENSION streamhouse;
+SELECT topic_id FROM sh_create_topic('again', 1);
+SELECT count(sh_produce('again', 'new ' || i)) FROM generate_series(1, 3) AS i;
+SELECT object_id FROM streamhouse.segment;
+SELECT "offset", convert_from(value, 'UTF8') FROM sh_fetch('again', 0, 1);
+SELECT sh_delete_topic('again');

@@ -4,7 +4,8 @@
 -- row in agent; whoever else changes its leases leaves a lease_notice, so that no open transaction blocks a heartbeat.
 -- Leases move in streamhouse.lease_move() alone, one transaction at a time (an advisory lock, which a renewal only
 -- tries and a registration or a leave awaits), each under the lock of its partition's row and with a higher epoch. A
--- partition that is busy at that moment is skipped and moves with one of the next heartbeats. Locks are taken in the
+-- partition that is busy at that moment is skipped and moves with one of the next heartbeats; one without a leader is
+-- waited for, when nothing else was to be done. Locks are taken in the
 -- order: the agent's own row, the advisory lock, partition rows, lease rows.
 
 -- Any number, the same everywhere: serialises assignment.
@@ -68,26 +69,73 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION streamhouse.lease_move IS 'Gives the named partitions that are not busy to the agents that rendezvous hashing chooses among live; those that change hands get a new epoch. Gives back how many moved.';
 
--- Leases of nobody and of the dead, all of them.
-CREATE FUNCTION streamhouse.lease_assign_orphans(live int[]) RETURNS int
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+-- Leases of nobody and of the dead.
+CREATE FUNCTION streamhouse.lease_orphans(live int[], OUT topic_ids int[], OUT partitions int[])
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    topic_ids int[];
-    partitions int[];
-BEGIN
-    SELECT array_agg(o.topic_id), array_agg(o.partition) INTO topic_ids, partitions
+    SELECT array_agg(o.topic_id ORDER BY o.topic_id, o.partition), array_agg(o.partition ORDER BY o.topic_id, o.partition)
     FROM (SELECT l.topic_id, l.partition FROM streamhouse.lease AS l WHERE l.agent_id IS NULL
           UNION ALL
           SELECT l.topic_id, l.partition
           FROM streamhouse.agent AS a JOIN streamhouse.lease AS l USING (agent_id)
-          WHERE a.agent_id <> ALL (live)) AS o;
-    IF topic_ids IS NULL THEN
+          WHERE a.agent_id <> ALL (live)) AS o
+$$;
+COMMENT ON FUNCTION streamhouse.lease_orphans IS 'Partitions whose lease nobody or a dead agent holds, sorted; nulls when there are none.';
+
+CREATE FUNCTION streamhouse.lease_await(topic_id int, partition int, wait_ms int) RETURNS bool
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM set_config('lock_timeout', greatest(wait_ms, 1)::text, true);
+    PERFORM FROM streamhouse.partition AS p WHERE (p.topic_id, p.partition) = (lease_await.topic_id, lease_await.partition) FOR UPDATE;
+    RETURN true;
+EXCEPTION WHEN lock_not_available THEN
+    RETURN false;
+END $$;
+COMMENT ON FUNCTION streamhouse.lease_await IS 'Waits for a partition''s lock, in the order of asking; false when that takes longer than wait_ms.';
+
+-- Who takes only what is free never gets a partition that busy SQL producers hand to each other, and it would stay without
+-- a leader. So those that were busy are waited for, in order and for a short time in all.
+CREATE FUNCTION streamhouse.lease_assign_busy(live int[]) RETURNS int
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    wait_max CONSTANT interval := '500 ms';
+    began CONSTANT timestamptz := clock_timestamp();
+    timeout_before CONSTANT text := current_setting('lock_timeout');
+    busy record;
+    left_ms int;
+    moved int := 0;
+BEGIN
+    FOR busy IN SELECT b.topic_id, b.partition
+                FROM streamhouse.lease_orphans(live) AS o, unnest(o.topic_ids, o.partitions) AS b (topic_id, partition) LOOP
+        left_ms := extract(epoch FROM began + wait_max - clock_timestamp()) * 1000;
+        EXIT WHEN left_ms <= 0;
+        IF streamhouse.lease_await(busy.topic_id, busy.partition, left_ms) THEN
+            moved := moved + streamhouse.lease_move(ARRAY[busy.topic_id], ARRAY[busy.partition], live);
+        END IF;
+    END LOOP;
+    PERFORM set_config('lock_timeout', timeout_before, true);
+    RETURN moved;
+END $$;
+COMMENT ON FUNCTION streamhouse.lease_assign_busy IS 'Waits up to half a second for orphaned partitions that are locked, and assigns those that it got. Gives back how many moved.';
+
+CREATE FUNCTION streamhouse.lease_assign_orphans(live int[]) RETURNS int
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    orphans record;
+    moved int;
+BEGIN
+    SELECT * INTO orphans FROM streamhouse.lease_orphans(live);
+    IF orphans.topic_ids IS NULL THEN
         RETURN 0;
     END IF;
-    RETURN streamhouse.lease_move(topic_ids, partitions, live);
+    moved := streamhouse.lease_move(orphans.topic_ids, orphans.partitions, live);
+    -- What was taken at once must not be held while others are waited for: those come with the next heartbeat.
+    RETURN CASE WHEN moved > 0 THEN moved ELSE streamhouse.lease_assign_busy(live) END;
 END $$;
-COMMENT ON FUNCTION streamhouse.lease_assign_orphans IS 'Assigns leases that nobody or a dead agent holds.';
+COMMENT ON FUNCTION streamhouse.lease_assign_orphans IS 'Assigns leases that nobody or a dead agent holds. Gives back how many moved.';
 
 -- Hashing every lease is worth it only after an agent came or went; some moves at a time, since each fences writers.
 CREATE FUNCTION streamhouse.lease_balance(live int[]) RETURNS int

@@ -6,6 +6,10 @@
  * snapshot taken now, and that pointer holds. The records behind both are the same, so a reader whose own
  * snapshot is older sees no difference.
  *
+ * Who reads a record at a time would have a batch decoded for each of its records. So a batch that was not
+ * read to its end stays decoded, and its reader where it stopped: one in a backend. Bytes of an object or row
+ * never change, and ids are never used again.
+ *
  * Bytes are read through a window, because one segment may be far larger than what is asked for. Offsets are
  * those that the segment's row gives: a batch's header has none of its own until somebody reads it. */
 #include "compat.h"
@@ -13,6 +17,7 @@
 
 #include "common/batch.h"
 #include "inline.h"
+#include "relation.h"
 #include "store_read.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -41,6 +46,22 @@ typedef struct SegmentBytes {
 /* Decompressed records; malloc'ed, kept for the next batch, and so not lost in an ERROR. */
 static Writer scratch;
 
+/* A batch, and where the records that were not given yet begin. */
+typedef struct Reading {
+    Oid home;        /* table of the objects whose ids these are; InvalidOid: nothing is kept */
+    int64 object_id; /* or the inline row's */
+    int64 byte_start;
+    int32 size;
+    int64 base_offset;
+    int64 end_offset;
+    int64 max_timestamp;
+    int64 from; /* records before this offset are passed already */
+    RecordIterator records;
+} Reading;
+
+/* Its records are in scratch. */
+static Reading kept;
+
 void fetch_open(Fetch *fetch, FetchLimits limits, FetchPut *put, void *argument)
 {
     *fetch = (Fetch){ .left = limits, .from_timestamp = PG_INT64_MIN, .put = put, .argument = argument };
@@ -59,6 +80,7 @@ void fetch_close(Fetch *fetch)
     }
     MemoryContextDelete(fetch->batches);
     if (scratch.capacity > SCRATCH_KEPT_BYTES) {
+        kept.home = InvalidOid;
         writer_free(&scratch);
         writer_init(&scratch);
     }
@@ -156,40 +178,130 @@ static bool fetch_give(Fetch *fetch, const Record *record)
     return true;
 }
 
-/* Gives the records of offsets from .. to - 1; *from becomes where to go on. */
-static void batch_give(Fetch *fetch, const SegmentBytes *bytes, Slice batch, const BatchHeader *header,
-                       int64 *from, int64 to)
+/* Keeps what was begun. Records that are not compressed were read in the window, which goes. */
+static void reading_keep(const Reading *reading, int64 from)
 {
-    Slice encoded;
+    size_t left = reader_left(&reading->records.reader);
+    RecordIterator records = reading->records;
+    kept.home = InvalidOid;
+    if (left == 0 || left > SCRATCH_KEPT_BYTES) {
+        return;
+    }
+    if (scratch.used == 0) {
+        writer_bytes(&scratch, records.reader.next, left);
+        if (writer_failed(&scratch)) {
+            return;
+        }
+        records.reader = reader_of(slice_of(scratch.bytes, left));
+    }
+    kept = *reading;
+    kept.home = streamhouse_relation("object");
+    kept.from = from;
+    kept.records = records;
+}
+
+/* Whether the batch at the position is the one that is kept, and can be read from the offset on. */
+static bool reading_is_kept(const SegmentBytes *bytes, int32 position, int64 base_offset, int64 from)
+{
+    return OidIsValid(kept.home) && kept.object_id == bytes->segment->object_id &&
+           kept.byte_start == (int64)bytes->segment->byte_start + position &&
+           kept.base_offset == base_offset && kept.from <= from &&
+           kept.home == streamhouse_relation("object");
+}
+
+/* Gives the records of offsets from .. to - 1; *from becomes where to go on. */
+static void reading_give(Fetch *fetch, const SegmentBytes *bytes, Reading *reading, int64 *from, int64 to)
+{
     Record record;
     int32 number = 0;
-    if (!batch_crc_matches(batch, header)) {
-        segment_corrupt(bytes, "a checksum does not match");
-    }
-    writer_reset(&scratch);
-    Status status = record_bytes(batch, header, DECOMPRESSED_BYTES_MAX, &scratch, &encoded);
-    if (!status_is_ok(&status)) {
-        segment_corrupt(bytes, status.message);
-    }
-    RecordIterator records = record_iterate(header, encoded);
-    while (record_next(&records, &record)) {
+    RecordIterator before = reading->records;
+    while (record_next(&reading->records, &record)) {
         if (++number % INTERRUPT_RECORDS == 0) {
             CHECK_FOR_INTERRUPTS();
         }
-        if (record.offset < *from) {
-            continue;
-        }
-        if (record.offset >= to || !fetch_give(fetch, &record)) {
+        if (record.offset >= to) {
             return;
         }
-        *from = record.offset + 1;
-        if (fetch->is_full) {
-            return;
+        if (record.offset >= *from) {
+            if (!fetch_give(fetch, &record)) {
+                reading->records = before;
+                reading_keep(reading, record.offset);
+                return;
+            }
+            *from = record.offset + 1;
+            if (fetch->is_full) {
+                reading_keep(reading, *from);
+                return;
+            }
         }
+        before = reading->records;
     }
-    if (records.failed) {
+    if (reading->records.failed) {
         segment_corrupt(bytes, "a record is broken");
     }
+}
+
+/* Where the batch at the position ends; false when the bytes are gone. */
+static bool batch_locate(SegmentBytes *bytes, int32 position, int64 base_offset, Reading *reading)
+{
+    const Segment *segment = bytes->segment;
+    const uint8 *start = segment_bytes(bytes, position, BATCH_HEADER_SIZE);
+    if (!start) {
+        return false;
+    }
+    int64 size = (int64)big_endian_i32(start + BATCH_LENGTH_AT) + BATCH_LENGTH_END;
+    int64 end_offset = base_offset + big_endian_i32(start + BATCH_LAST_DELTA_AT) + 1;
+    if (size < BATCH_HEADER_SIZE || size > segment->byte_length - position || end_offset <= base_offset ||
+        end_offset > segment->end_offset) {
+        segment_corrupt(bytes, "a batch's header is broken");
+    }
+    *reading = (Reading){ .object_id = segment->object_id,
+                          .byte_start = (int64)segment->byte_start + position,
+                          .size = (int32)size,
+                          .base_offset = base_offset,
+                          .end_offset = end_offset };
+    return true;
+}
+
+/* Checks and decodes a batch; false when it has no records for the fetch. */
+static bool batch_decode(const Fetch *fetch, const SegmentBytes *bytes, Slice batch, Reading *reading)
+{
+    Slice encoded;
+    BatchHeader header;
+    BatchError error = batch_header_read(batch, &header);
+    if (error.code != BATCH_OK) {
+        segment_corrupt(bytes, error.message);
+    }
+    header.base_offset = reading->base_offset;
+    if (batch_is_control(&header) || header.max_timestamp < fetch->from_timestamp) {
+        return false;
+    }
+    if (!batch_crc_matches(batch, &header)) {
+        segment_corrupt(bytes, "a checksum does not match");
+    }
+    kept.home = InvalidOid;
+    writer_reset(&scratch);
+    Status status = record_bytes(batch, &header, DECOMPRESSED_BYTES_MAX, &scratch, &encoded);
+    if (!status_is_ok(&status)) {
+        segment_corrupt(bytes, status.message);
+    }
+    reading->max_timestamp = header.max_timestamp;
+    reading->records = record_iterate(&header, encoded);
+    return true;
+}
+
+/* Gives what is wanted of a batch that was located; false when its bytes are gone. */
+static bool batch_give(Fetch *fetch, SegmentBytes *bytes, int32 position, Reading *reading, int64 *from,
+                       int64 to)
+{
+    const uint8 *start = segment_bytes(bytes, position, reading->size);
+    if (!start) {
+        return false;
+    }
+    if (batch_decode(fetch, bytes, slice_of(start, reading->size), reading)) {
+        reading_give(fetch, bytes, reading, from, to);
+    }
+    return true;
 }
 
 /* Walks the segment's batches; false when its bytes are gone. */
@@ -199,36 +311,21 @@ static bool segment_give(Fetch *fetch, SegmentBytes *bytes, int64 *from, int64 t
     int64 base_offset = segment->base_offset;
     int32 position = 0;
     while (position < segment->byte_length && !fetch->is_full && *from < to) {
-        const uint8 *start = segment_bytes(bytes, position, BATCH_HEADER_SIZE);
-        if (!start) {
+        Reading reading;
+        if (reading_is_kept(bytes, position, base_offset, *from)) {
+            reading = kept;
+            if (reading.max_timestamp >= fetch->from_timestamp) {
+                reading_give(fetch, bytes, &reading, from, to);
+            }
+        } else if (!batch_locate(bytes, position, base_offset, &reading) ||
+                   (reading.end_offset > *from && !batch_give(fetch, bytes, position, &reading, from, to))) {
             return false;
         }
-        int64 size = (int64)big_endian_i32(start + BATCH_LENGTH_AT) + BATCH_LENGTH_END;
-        int64 end_offset = base_offset + big_endian_i32(start + BATCH_LAST_DELTA_AT) + 1;
-        if (size < BATCH_HEADER_SIZE || size > segment->byte_length - position || end_offset <= base_offset ||
-            end_offset > segment->end_offset) {
-            segment_corrupt(bytes, "a batch's header is broken");
+        if (!fetch->is_full) {
+            *from = Max(*from, Min(reading.end_offset, to));
         }
-        if (end_offset > *from) {
-            BatchHeader header;
-            start = segment_bytes(bytes, position, (int32)size);
-            if (!start) {
-                return false;
-            }
-            BatchError error = batch_header_read(slice_of(start, size), &header);
-            if (error.code != BATCH_OK) {
-                segment_corrupt(bytes, error.message);
-            }
-            header.base_offset = base_offset;
-            if (!batch_is_control(&header) && header.max_timestamp >= fetch->from_timestamp) {
-                batch_give(fetch, bytes, slice_of(start, size), &header, from, to);
-            }
-            if (!fetch->is_full) {
-                *from = Min(end_offset, to);
-            }
-        }
-        base_offset = end_offset;
-        position += (int32)size;
+        base_offset = reading.end_offset;
+        position += reading.size;
         CHECK_FOR_INTERRUPTS();
     }
     if (position == segment->byte_length && base_offset != segment->end_offset) {

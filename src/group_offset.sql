@@ -230,6 +230,9 @@ BEGIN
     END IF;
     SELECT array_agg(n ORDER BY n), array_agg(wanted.topic_id) INTO numbers, topic_ids
     FROM (SELECT DISTINCT n FROM unnest(coalesce(partitions, (SELECT array_agg(g) FROM generate_series(0, wanted.partitions - 1) AS g))) AS n) AS n;
+    IF numbers IS NULL THEN
+        RETURN; -- none was asked for
+    END IF;
     PERFORM streamhouse.offset_check(wanted, n, 0, '') FROM unnest(numbers) AS n;
     IF streamhouse.offset_rows_missing(changed.group_id, topic_ids, numbers) THEN
         changed := streamhouse.group_lock("group", true);

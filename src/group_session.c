@@ -35,7 +35,7 @@ static const KeyScanSpec group_by_id = { "consumer_group", "consumer_group_pkey"
 
 static GroupSession *sessions = NULL;
 
-static void position_forget(GroupPartition *partition)
+void group_position_forget(GroupPartition *partition)
 {
     partition->position = -1;
     partition->moved_in = InvalidSubTransactionId;
@@ -52,7 +52,7 @@ static void sessions_undo(SubTransactionId aborted)
         session->is_member = session->is_member && session->joined_in < aborted;
         for (int i = 0; i < session->partition_count; i++) {
             if (session->partitions[i].moved_in >= aborted) {
-                position_forget(&session->partitions[i]);
+                group_position_forget(&session->partitions[i]);
             }
         }
     }
@@ -340,6 +340,7 @@ static void partition_inherit(GroupPartition *partition, const GroupSession *ses
     if (*place < session->partition_count && !partition_is_before(partition, &session->partitions[*place])) {
         partition->commit_id = session->partitions[*place].commit_id;
         partition->position = session->partitions[*place].position;
+        partition->position_of = session->partitions[*place].position_of;
         partition->moved_in = session->partitions[*place].moved_in;
     }
 }
@@ -363,7 +364,7 @@ static void session_take_rows(GroupSession *session, SPITupleTable *rows, uint64
         partition->topic_id = DatumGetInt32(topic_id);
         partition->partition = DatumGetInt32(SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &is_null));
         partition->topic = MemoryContextStrdup(context, SPI_getvalue(rows->vals[i], rows->tupdesc, 3));
-        position_forget(partition);
+        group_position_forget(partition);
         partition_inherit(partition, session, &place);
     }
     MemoryContextDelete(session->context);

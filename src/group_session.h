@@ -18,8 +18,9 @@ typedef struct GroupPartition {
     int32 topic_id;
     int32 partition;
     const char *topic;
-    int64 commit_id; /* of the row in group_offset, when last seen; 0: never */
-    int64 position;  /* where to go on from when nothing is committed by itself; -1: what is committed */
+    int64 commit_id;   /* of the row in group_offset, when last seen; 0: never */
+    int64 position;    /* where to go on from when nothing is committed by itself; -1: what is committed */
+    int64 position_of; /* the commit_id it follows: with another one, somebody else has committed since */
     SubTransactionId moved_in; /* the position was, in this transaction */
 } GroupPartition;
 
@@ -85,6 +86,9 @@ extern void group_session_refresh(GroupSession *session);
 
 /* ERROR: not a member, and cannot become one here. */
 extern void group_session_require_block(const char *name);
+
+/* Goes on from what is committed. */
+extern void group_position_forget(GroupPartition *partition);
 
 extern void group_session_forget(GroupSession *session);
 

@@ -191,6 +191,13 @@ static void poll_note_end(Poll *poll, const GroupPartition *partition, const Fin
         (WatchEntry){ finder->high_watermark, partition->topic_id, partition->partition };
 }
 
+/* The partition was another member's meanwhile, or its offset was reset: the session's own position is one of
+ * the past, and would put the offset back. */
+static bool position_is_overtaken(const GroupPartition *partition, const GroupOffsets *offsets)
+{
+    return partition->position >= 0 && partition->position_of != offsets->commit_id;
+}
+
 /* Locks the partition if it has something; gives how many offsets it has to read. */
 static int64 poll_consider(Poll *poll, GroupPartition *partition, GroupOffsets *offsets, Finder *finder)
 {
@@ -199,6 +206,9 @@ static int64 poll_consider(Poll *poll, GroupPartition *partition, GroupOffsets *
         return 0; /* the topic is being deleted */
     }
     access_require(partition->topic_id, partition->topic, ACCESS_CONSUME);
+    if (position_is_overtaken(partition, offsets)) {
+        group_position_forget(partition);
+    }
     partition->commit_id = offsets->commit_id;
     poll_note_end(poll, partition, finder);
     Candidate candidate = candidate_of(poll, partition, offsets, finder);
@@ -246,6 +256,7 @@ static void candidate_advance(Poll *poll, const Candidate *candidate, GroupOffse
     }
     if (!poll->auto_commit) {
         partition->position = next;
+        partition->position_of = partition->commit_id;
         partition->moved_in = GetCurrentSubTransactionId();
         return;
     }
@@ -416,9 +427,21 @@ static _Noreturn void not_assigned(const GroupSession *session, const char *topi
     pg_unreachable();
 }
 
-/* Locks the partition's row and looks, with a newer snapshot, whether the partition is still the session's.
- */
-static void position_commit(GroupSession *session, GroupPartition *partition, const OffsetCommit *commit)
+/* With the lock of the partition's row. The position follows what is committed, until that is rolled back. */
+static void position_write(GroupPartition *partition, GroupOffsets *offsets, const OffsetCommit *commit)
+{
+    group_offsets_commit(offsets, commit);
+    partition->commit_id = offsets->commit_id;
+    if (partition->position >= 0) {
+        partition->position_of = offsets->commit_id;
+        partition->moved_in = GetCurrentSubTransactionId();
+    }
+}
+
+/* Locks the partition's row and looks, with a newer snapshot, whether the partition is still the session's;
+ * and was all the time, for what was polled. */
+static void position_commit(GroupSession *session, GroupPartition *partition, const OffsetCommit *commit,
+                            bool is_polled)
 {
     OffsetLock lock = OFFSET_MOVED;
     while (lock == OFFSET_MOVED) {
@@ -434,9 +457,12 @@ static void position_commit(GroupSession *session, GroupPartition *partition, co
             PopActiveSnapshot();
             lock = is_own ? OFFSET_LOCKED : OFFSET_BUSY;
         }
+        if (lock == OFFSET_LOCKED && position_is_overtaken(partition, &offsets)) {
+            group_position_forget(partition);
+            lock = is_polled ? OFFSET_BUSY : OFFSET_LOCKED;
+        }
         if (lock == OFFSET_LOCKED) {
-            group_offsets_commit(&offsets, commit);
-            partition->commit_id = offsets.commit_id;
+            position_write(partition, &offsets, commit);
         }
         group_offsets_close(&offsets);
         PopActiveSnapshot();
@@ -485,7 +511,7 @@ Datum streamhouse_commit_polled(PG_FUNCTION_ARGS)
         GroupPartition *partition = &session->partitions[i];
         if (partition->position >= 0) {
             OffsetCommit commit = { partition->position, -1, CStringGetTextDatum(""), session->member_id };
-            position_commit(session, partition, &commit);
+            position_commit(session, partition, &commit, true);
             partition->position =
                 -1; /* what is committed, unless that is rolled back: then its records come again */
         }
@@ -506,7 +532,7 @@ Datum streamhouse_commit_position(PG_FUNCTION_ARGS)
         if (partition->topic_id == topic_id && partition->partition == number) {
             OffsetCommit commit = { PG_GETARG_INT64(4), -1, PointerGetDatum(PG_GETARG_TEXT_PP(5)),
                                     session->member_id };
-            position_commit(session, partition, &commit);
+            position_commit(session, partition, &commit, false);
             if (PG_GETARG_BOOL(6)) {
                 partition->position = -1;
             }

@@ -46,6 +46,8 @@ static void chore_done(const BrainResult *result, void *argument)
         metric_add(METRIC_CHORES_FAILED, 1);
         journal_seldom(JOURNAL_WARN, "chores", "PostgreSQL could not be asked to tidy up: %s",
                        result->message);
+    } else if (brain_bool(result, 0, 0)) {
+        chores->next_ms[chores->current] = 0;
     }
     chores_next(chores);
 }

@@ -23,6 +23,9 @@ typedef enum AppendState {
     APPEND_FINAL       /* committed, or certain never to be */
 } AppendState;
 
+/* Ids of inline calls that were reserved together; see inline.c. */
+typedef struct CallBlock CallBlock;
+
 /* error 0: durable at base_offset. Called exactly once. */
 typedef void (*AppendAnswered)(void *argument, KafkaError error, int64_t base_offset);
 
@@ -74,6 +77,7 @@ struct Upload {
     int64_t earliest_deadline_ms; /* of its batches without an answer */
     int64_t latest_deadline_ms;
     int64_t object_id; /* of an inline upload: the id of its calls */
+    CallBlock *block;  /* that has this id; NULL: not inline */
     char key[128];
     int64_t put_started_ms;
     int64_t retry_at_ms; /* sealed again after a PUT that failed: not before */

@@ -61,8 +61,19 @@ static void commit_take_answer(Log *log, Append *append, const CommitAnswer *ans
     order_finish(log, append, KAFKA_ERROR_NONE, answer->base_offset);
 }
 
+/* Its producer was told to try again, and the brain would not know the second try for what it is: asking for
+ * the first one again could only commit the records twice. */
+static bool commit_is_pointless(const Append *append)
+{
+    return append->answered && append->header.producer_id < 0;
+}
+
 static void commit_again_later(Log *log, Append *append, bool alone)
 {
+    if (commit_is_pointless(append)) {
+        order_finish(log, append, KAFKA_ERROR_REQUEST_TIMED_OUT, OFFSET_UNKNOWN);
+        return;
+    }
     int64_t wait_ms = (int64_t)LOG_LOCKED_RETRY_MIN_MS << (append->retries < 8 ? append->retries : 8);
     append->retry_at_ms =
         log->now_ms + (wait_ms < LOG_LOCKED_RETRY_MAX_MS ? wait_ms : LOG_LOCKED_RETRY_MAX_MS);

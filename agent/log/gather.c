@@ -268,16 +268,16 @@ static bool gather_split(Log *log, Upload *upload)
 
 static bool gather_has_ready(const Upload *upload, bool *all)
 {
-    bool ready = false;
+    size_t ready = 0;
     size_t bytes = 0;
-    *all = true;
     for (size_t i = 0; i < upload->append_count; i++) {
-        bool is_ready = gather_is_ready(upload, upload->appends[i], i, bytes);
-        ready = ready || is_ready;
-        *all = *all && is_ready;
-        bytes += (size_t)upload->appends[i]->size;
+        if (gather_is_ready(upload, upload->appends[i], ready, bytes)) {
+            ready++;
+            bytes += (size_t)upload->appends[i]->size;
+        }
     }
-    return ready;
+    *all = ready == upload->append_count;
+    return ready > 0;
 }
 
 /* True when an inline upload was sealed. */

@@ -43,12 +43,14 @@ void log_free(Log *log)
     DL_FOREACH(log->uploads, upload)
     {
         order_abandon(upload);
+        inline_abandon(upload);
     }
     while (log->uploads) {
         upload_free(log, log->uploads);
     }
     tail_free(&log->tail);
     gaps_free(&log->gaps);
+    free(log->block);
     free(log);
 }
 

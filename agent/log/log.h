@@ -65,8 +65,8 @@ typedef struct Intent {
 } Intent;
 
 typedef void (*IntentsReserved)(void *argument, const Intent *intents, size_t count);
-/* first: of LOG_CALL_IDS consecutive ones; 0: none could be had. */
-typedef void (*CallsReserved)(void *argument, int64_t first);
+/* A block of so many consecutive ids; count 0: none could be had. */
+typedef void (*CallsReserved)(void *argument, int64_t first, int count);
 typedef void (*PutFinished)(void *argument, const Status *status);
 typedef void (*CommitFinished)(void *argument, CommitOutcome outcome, const CommitAnswer *answers,
                                size_t count);
@@ -91,8 +91,11 @@ typedef struct LogBackend {
     /* Stores an object, retrying until the deadline. False: not started, now is no time for it. */
     bool (*put)(void *context, const char *key, const Slice *slices, size_t count, int deadline_ms,
                 PutFinished done, void *argument);
-    /* Asks the brain for ids of inline calls. */
+    /* Asks the brain for a block of ids of inline calls. */
     void (*reserve_calls)(void *context, CallsReserved done, void *argument);
+    /* None of a block's calls will ever come (again): the brain need not keep their answers. Nobody is told
+     * what became of it. */
+    void (*forget_calls)(void *context, int64_t first);
     void (*commit)(void *context, const CommitRequest *request, CommitFinished done, void *argument);
     /* Something is due: call log_tick() before long, and not from here. */
     void (*wake)(void *context);

@@ -30,6 +30,13 @@ typedef struct Chooser {
     int64_t backlog_bytes;
 } Chooser;
 
+struct CallBlock {
+    int64_t first;
+    size_t uploads; /* that have an id of it */
+    bool used_up;   /* no more of its ids are given out */
+    bool in_doubt;  /* a call may yet come late, and is to find the answers */
+};
+
 struct Log {
     LogOptions options;
     LogBackend backend;
@@ -40,8 +47,10 @@ struct Log {
     Upload *open[WRITE_PATHS]; /* those that take batches */
     Chooser chooser;
     size_t inline_calls; /* inline commits under way, but for those that wait for a lock */
+    CallBlock *block;    /* ids are given out from */
     int64_t call_id;     /* the next one */
     int64_t call_id_end;
+    int64_t calls_low;           /* as many ids left: time to ask for more */
     int64_t calls_reserve_at_ms; /* not before */
     bool calls_reserving;
     int putting;
@@ -74,6 +83,10 @@ void choose_show_limits(const Log *log);
 void inline_keep_ids(Log *log);
 /* A sealed upload becomes stored without a store. There is an id for it. */
 void inline_start(Log *log, Upload *upload);
+/* The upload's calls are over: nothing of it is asked any more. */
+void inline_leave(Log *log, Upload *upload);
+/* Whatever becomes of its calls, nobody will know: the log is about to be freed. */
+void inline_abandon(Upload *upload);
 /* PostgreSQL takes no more: what may go to an object does. True when the upload has become an object's. */
 bool inline_to_object(Log *log, Upload *upload);
 int64_t inline_next_due_ms(const Log *log);

@@ -34,6 +34,9 @@ static const BrainStatement commit_inline_statement = {
 static const BrainStatement reserve_inline_statement = {
     "reserve_inline", "SELECT sh_reserve_inline()", 0, { 0 }
 };
+static const BrainStatement forget_inline_statement = {
+    "forget_inline", "SELECT sh_forget_inline($1)", 1, { BRAIN_INT8 }
+};
 
 enum { INTENT_FRESH_PART = 4 /* an intent is used in the first quarter of its life */ };
 
@@ -118,7 +121,8 @@ static void service_reserved_calls(const BrainResult *result, void *argument)
         journal_seldom(JOURNAL_WARN, "log", "no ids of inline commits could be reserved: %s",
                        result->message);
     }
-    call.done.calls(call.argument, brain_int8(result, 0, 0));
+    int64_t first = brain_int8(result, 0, 0);
+    call.done.calls(call.argument, first, first != 0 ? LOG_CALL_IDS : 0);
 }
 
 static void service_reserve_calls(void *context, CallsReserved done, void *argument)
@@ -128,6 +132,25 @@ static void service_reserve_calls(void *context, CallsReserved done, void *argum
     call->done.calls = done;
     brain_send(service->agent->brain, BRAIN_READ, &(BrainQuery){ .statement = &reserve_inline_statement },
                service_reserved_calls, call);
+}
+
+static void service_forgotten(const BrainResult *result, void *argument)
+{
+    (void)argument;
+    metric_add(status_is_ok(&result->status) ? METRIC_LOG_CALLS_FORGOTTEN : METRIC_LOG_CALLS_NOT_FORGOTTEN,
+               1);
+}
+
+/* Whatever comes of it: the brain forgets by the clock, too. */
+static void service_forget_calls(void *context, int64_t first)
+{
+    LogService *service = context;
+    BrainParameters parameters;
+    brain_parameters_init(&parameters);
+    brain_put_int8(&parameters, first);
+    brain_send(service->agent->brain, BRAIN_JOBS,
+               &(BrainQuery){ .statement = &forget_inline_statement, .parameters = &parameters },
+               service_forgotten, NULL);
 }
 
 static void service_stored(const StoreResult *result, void *argument)
@@ -329,6 +352,7 @@ LogService *log_service_new(Agent *agent)
         .context = service,
         .reserve = service_reserve,
         .reserve_calls = service_reserve_calls,
+        .forget_calls = service_forget_calls,
         .put = service_put,
         .commit = service_commit,
         .wake = service_wake,

@@ -44,6 +44,7 @@ void append_free(Append *append)
 void upload_free(Log *log, Upload *upload)
 {
     DL_DELETE(log->uploads, upload);
+    inline_leave(log, upload);
     for (int path = 0; path < WRITE_PATHS; path++) {
         if (log->open[path] == upload) {
             log->open[path] = NULL;

@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from records import Record
 
 PATIENCE_S = 60
+END_WAIT_MS = 20  # a reader to the end learns that it is there when its last fetch has waited in vain
 
 
 class ConfluentClient:
@@ -44,7 +45,7 @@ class ConfluentClient:
         return [offsets[index] for index in range(len(records))]
 
     def receive(self, kafka, topic, partition, start=0):
-        consumer = open_consumer(kafka, **{"enable.partition.eof": True})
+        consumer = open_consumer(kafka, **{"enable.partition.eof": True, "fetch.wait.max.ms": END_WAIT_MS})
         consumer.assign([TopicPartition(topic, partition, start)])
         found, deadline = [], time.monotonic() + PATIENCE_S
         try:
@@ -94,7 +95,7 @@ class KafkaPythonClient:
 
     def receive(self, kafka, topic, partition, start=0):
         consumer = kafka_python.KafkaConsumer(bootstrap_servers=kafka, group_id=None, enable_auto_commit=False,
-                                              max_partition_fetch_bytes=10_000_000, fetch_max_wait_ms=100)
+                                              max_partition_fetch_bytes=10_000_000, fetch_max_wait_ms=END_WAIT_MS)
         place = kafka_python.TopicPartition(topic, partition)
         try:
             end = consumer.end_offsets([place])[place]
@@ -124,7 +125,7 @@ class KcatClient:
 
     def receive(self, kafka, topic, partition, start=0):
         output = self.run(["-C", "-b", kafka, "-t", topic, "-p", str(partition), "-o", str(start), "-e", "-q",
-                           "-X", "fetch.message.max.bytes=10000000", "-f", "%o %T %K %S\n%k%s"], b"")
+                           "-X", "fetch.message.max.bytes=10000000", "-X", f"fetch.wait.max.ms={END_WAIT_MS}", "-f", "%o %T %K %S\n%k%s"], b"")
         return list(self.parse(output))
 
     @staticmethod

@@ -4,6 +4,8 @@
         agent = stack.start_agent()
         stack.create_topic("orders", partitions=3)
 """
+import atexit
+import functools
 import json
 import os
 import re
@@ -51,6 +53,15 @@ def scratch_folder(name):
     return folder
 
 
+@functools.lru_cache(maxsize=None)
+def empty_cluster():
+    """The data folder of a cluster that was never started: every test's begins as a copy of it."""
+    folder = scratch_folder("empty")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    subprocess.run([str(ROOT / "scripts/postgres.sh"), "create", str(folder / "cluster"), "fsync=off"], check=True, stdin=subprocess.DEVNULL)
+    return folder / "cluster/data"
+
+
 class Postgres:
     """A private cluster behind scripts/postgres.sh, with the extension in database streamhouse and a role for agents."""
 
@@ -60,11 +71,11 @@ class Postgres:
         self.folder = folder
         self.port = free_port()
         settings = {"port": self.port, "fsync": "off", "shared_preload_libraries": "streamhouse" if preload else "", **settings}
-        self.script("create", *[f"{name}={value}" for name, value in settings.items()])
+        self.script("create", *[f"{name}={value}" for name, value in settings.items()], POSTGRES_TEMPLATE=str(empty_cluster()))
 
-    def script(self, verb, *arguments):
+    def script(self, verb, *arguments, **environment):
         command = [str(ROOT / "scripts/postgres.sh"), verb, str(self.folder), *arguments]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        done = subprocess.run(command, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert done.returncode == 0, f"{command} failed:\n{done.stdout}\n{self.log()[-2000:]}"
 
     def log(self):

@@ -109,6 +109,22 @@ def test_eight_busy_sql_writers_do_not_starve_a_kafka_producer(own_stack, topic_
 
 
 @pytest.mark.parametrize("own_stack", ["folder"], indirect=True)
+def test_an_agent_that_comes_back_is_given_a_partition_that_sql_keeps_busy(own_stack, topic_name):
+    agent = own_stack.start_agent()
+    topic = own_stack.create_topic(topic_name, partitions=2)
+    kafka = Timed(own_stack.kafka, topic, 0)
+    kafka.send()
+    with Writers(own_stack, topic, WRITERS, hold="SELECT pg_sleep(0.02) \\g /dev/null\n") as writers:
+        agent.kill()
+        agent.start()
+        began = time.monotonic()
+        kafka.send()
+        assert time.monotonic() - began < 10, "nobody led the partition for long"
+        kafka.send()
+    assert not writers.failures and not kafka.errors
+
+
+@pytest.mark.parametrize("own_stack", ["folder"], indirect=True)
 def test_a_lock_that_is_held_too_long_is_a_retriable_error_and_the_record_comes_once(own_stack, topic_name):
     own_stack.start_agent()
     topic = own_stack.create_topic(topic_name, partitions=2)

@@ -94,3 +94,13 @@ def test_of_two_agents_one_moves(moving_stack):
     assert values_read(stack, topic, 0) == sent
     assert sorted(agent.metric("streamhouse_mover_segments_total") > 0 for agent in agents) == [False, True]
     assert all(agent.metric("streamhouse_mover_failures_total") == 0 for agent in agents)
+
+
+def test_expired_answers_go_as_fast_as_they_came(new_store):
+    """A call removes two rows, and says that there are more: one every few seconds would never be done."""
+    with Stack(new_store("folder"), **{"streamhouse.answer_ttl": "1", "streamhouse.reap_rows_max": "2"}) as stack:
+        stack.start_agent()
+        topic = stack.create_topic("answered")
+        for number in range(20):
+            assert commit_inline(stack, topic, {0: [f"{number}".encode()]})
+        wait_until(lambda: not stack.postgres.value("SELECT count(*) FROM streamhouse.commit_answer"), what="the last answer's end", timeout=20)

@@ -61,6 +61,8 @@ typedef struct World {
     int fenced;
     int64_t next_object_id;
     int64_t next_call_id;
+    int forgotten; /* blocks of calls */
+    int64_t forgotten_first;
     bool calls_asked;
     PendingCalls calls;
     PendingReserve reserves[WORLD_CALLS_MAX];
@@ -113,6 +115,13 @@ static inline void world_reserve_calls(void *context, CallsReserved done, void *
     }
     world->calls_asked = true;
     world->calls = (PendingCalls){ done, argument };
+}
+
+static inline void world_forget_calls(void *context, int64_t first)
+{
+    World *world = context;
+    world->forgotten++;
+    world->forgotten_first = first;
 }
 
 static inline void world_commit(void *context, const CommitRequest *request, CommitFinished done,
@@ -185,6 +194,7 @@ static inline World *world_new(const LogOptions *options)
         .context = world,
         .reserve = world_reserve,
         .reserve_calls = world_reserve_calls,
+        .forget_calls = world_forget_calls,
         .put = world_put,
         .commit = world_commit,
         .wake = world_wake,
@@ -232,10 +242,10 @@ static inline void world_give_intents(World *world, size_t count)
 static inline void world_give_calls(World *world, bool any)
 {
     PendingCalls calls = world->calls;
-    int64_t first = any ? world->next_call_id : 0;
+    int64_t first = world->next_call_id;
     world->next_call_id += LOG_CALL_IDS;
     world->calls_asked = false;
-    calls.done(calls.argument, first);
+    calls.done(calls.argument, first, any ? LOG_CALL_IDS : 0);
 }
 
 /* A world whose log has intents. */

@@ -1,46 +1,7 @@
 /* log_inline_test.c: batches that go inline: when they do and when an object is taken instead, what a commit
  * carries, and partitions that others keep locked. */
-#include "test/unit/log_fixture.h"
+#include "test/unit/log_inline_fixture.h"
 #include "test/unit/test.h"
-
-static const RawBatch plain = { .size = 100 };
-
-/* As world_options, but up to 500 bytes go inline. */
-static const LogOptions inline_options = {
-    .flush_bytes = 1000,
-    .linger_ms = 50,
-    .idle_flush_ms = 10,
-    .put_parallel_max = 4,
-    .put_timeout_ms = 5000,
-    .intents_min = 8,
-    .intent_fresh_ms = 60000,
-    .tail_bytes_max = 1 << 20,
-    .inline_flush_bytes = 500,
-    .inline_commit_ms = 20,
-    .inline_rate_bytes = 10000,
-    .inline_backlog_max = 5000,
-    .contended_wait_ms = 300,
-};
-
-static World *world_inline(const LogOptions *options)
-{
-    World *world = world_ready(options);
-    if (world->calls_asked) {
-        world_give_calls(world, true);
-    }
-    return world;
-}
-
-static void set_path(World *world, WritePath path)
-{
-    world->topic->config.write_path = path;
-}
-
-static void append_and_tick(World *world, int32_t partition, Answer *answer)
-{
-    world_append(world, partition, &plain, 1000, answer);
-    world_tick(world);
-}
 
 TEST(a_small_batch_is_committed_at_once_and_nothing_is_put)
 {

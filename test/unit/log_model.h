@@ -18,6 +18,7 @@ enum {
     MODEL_OBJECTS_MAX = 4096,
     MODEL_INLINE_MAX = 4096, /* ids of inline calls: they are objects of their own to the model */
     MODEL_INLINE_FIRST = 1000000,
+    MODEL_CALL_IDS = 8, /* of a block */
     MODEL_LOG_MAX = 4096,
     MODEL_NEVER = INT32_MAX
 };
@@ -67,6 +68,7 @@ typedef struct ModelPartition {
 
 typedef struct ModelObject {
     bool is_inline;
+    bool forgotten;
     bool put; /* its key was used */
     bool stored;
     bool expired;
@@ -129,6 +131,7 @@ typedef struct ModelSeen {
     long full;
     long waits; /* for a lock */
     long busy;  /* in vain */
+    long forgotten;
 } ModelSeen;
 
 typedef struct Model {
@@ -187,8 +190,34 @@ static inline void model_reserve_calls(void *context, CallsReserved done, void *
 {
     Model *model = context;
     ModelCall *call = model_call(model, CALL_RESERVE_CALLS, 30, argument);
-    call->count = !model_happens(model, model->faults.reserve_fails);
+    call->count = model_happens(model, model->faults.reserve_fails) ? 0 : MODEL_CALL_IDS;
     call->calls = done;
+}
+
+static inline bool call_is_over(const ModelCall *call)
+{
+    return call->answered_at_ms == MODEL_NEVER &&
+           (call->kind != CALL_COMMIT || call->carried_out_at_ms == MODEL_NEVER);
+}
+
+static inline bool call_may_come(const ModelCall *call, int64_t first)
+{
+    return call->kind == CALL_COMMIT && !call_is_over(call) && call->object_id >= first &&
+           call->object_id < first + MODEL_CALL_IDS;
+}
+
+static inline void model_forget_calls(void *context, int64_t first)
+{
+    Model *model = context;
+    for (size_t i = 0; i < model->call_count; i++) {
+        if (call_may_come(&model->calls[i], first)) {
+            model_wrong(model, "answers were forgotten of calls that may yet come");
+        }
+    }
+    for (int i = 0; i < MODEL_CALL_IDS; i++) {
+        model_object(model, first + i)->forgotten = true;
+    }
+    model->seen.forgotten++;
 }
 
 static inline void model_reserve(void *context, int count, IntentsReserved done, void *argument)
@@ -232,6 +261,9 @@ static inline void model_check_call(Model *model, const CommitRequest *request)
 {
     ModelObject *object = model_object(model, request->id);
     object->is_inline = request->is_inline;
+    if (object->forgotten) {
+        model_wrong(model, "a call is made whose answer was forgotten");
+    }
     if (request->is_inline != (request->id >= MODEL_INLINE_FIRST)) {
         model_wrong(model, "an inline call has an object's id, or the other way round");
     } else if (!request->is_inline && (!object->stored || (size_t)request->object_bytes != object->size)) {
@@ -413,8 +445,8 @@ static inline void model_answer(Model *model, ModelCall call)
         }
         call.reserved(call.argument, intents, (size_t)call.count);
     } else if (call.kind == CALL_RESERVE_CALLS) {
-        call.calls(call.argument, call.count > 0 ? model->next_call_id : 0);
-        model->next_call_id += call.count * LOG_CALL_IDS;
+        call.calls(call.argument, model->next_call_id, call.count);
+        model->next_call_id += call.count;
     } else if (call.kind == CALL_PUT) {
         model->objects[call.object_id].stored = !call.failed;
         model->seen.put_failures += call.failed;
@@ -454,8 +486,7 @@ static inline void model_run(Model *model)
             ModelCall answered = *call;
             call->answered_at_ms = MODEL_NEVER;
             model_answer(model, answered);
-        } else if (call->answered_at_ms == MODEL_NEVER &&
-                   (call->kind != CALL_COMMIT || call->carried_out_at_ms == MODEL_NEVER)) {
+        } else if (call_is_over(call)) {
             free(call->rows);
             free(call->bytes);
             free(call->answers);

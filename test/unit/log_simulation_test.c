@@ -107,6 +107,11 @@ static void simulation_reserve_calls(void *context, CallsReserved done, void *ar
     model_reserve_calls(((Simulation *)context)->model, done, argument);
 }
 
+static void simulation_forget_calls(void *context, int64_t first)
+{
+    model_forget_calls(((Simulation *)context)->model, first);
+}
+
 static void simulation_commit(void *context, const CommitRequest *request, CommitFinished done,
                               void *argument)
 {
@@ -495,6 +500,7 @@ static Simulation *simulation_new(uint64_t seed)
         .context = simulation,
         .reserve = simulation_reserve,
         .reserve_calls = simulation_reserve_calls,
+        .forget_calls = simulation_forget_calls,
         .put = simulation_put,
         .commit = simulation_commit,
         .wake = simulation_wake,
@@ -559,11 +565,12 @@ TEST(whatever_store_and_brain_do_each_batch_is_committed_once_and_in_its_produce
     printf("# %ld duplicates, %ld fenced, %ld out of order, %ld locked, %ld answers lost, %ld commits after "
            "that, "
            "%ld objects expired, %ld PUTs failed, %ld inline commits, %ld found the ring full, "
-           "%ld waits for a lock, %ld of them in vain\n",
+           "%ld waits for a lock, %ld of them in vain, %ld blocks of answers forgotten\n",
            seen.duplicates, seen.fenced, seen.out_of_order, seen.locked, seen.lost, seen.late, seen.expired,
-           seen.put_failures, seen.inline_commits, seen.full, seen.waits, seen.busy);
+           seen.put_failures, seen.inline_commits, seen.full, seen.waits, seen.busy, seen.forgotten);
     CHECK_INT(failed, 0);
     CHECK(chosen || (seen.duplicates > 0 && seen.fenced > 0 && seen.out_of_order > 0 && seen.locked > 0));
     CHECK(chosen || (seen.lost > 0 && seen.late > 0 && seen.expired > 0 && seen.put_failures > 0));
     CHECK(chosen || (seen.inline_commits > 0 && seen.full > 0 && seen.waits > 0 && seen.busy > 0));
+    CHECK(chosen || seen.forgotten > 0);
 }
