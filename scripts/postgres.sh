@@ -41,6 +41,9 @@ postgres_home() {
     if [[ ! -d $home ]]; then
         [[ $EUID -eq 0 ]] || parent=$HOME
         elsewhere=$parent/.streamhouse-$(printf '%s' "$state" | sha256sum | cut -c1-12)
+        while [[ -e $elsewhere ]]; do
+            elsewhere+=-again # of a clone that was here before and was removed without a reset
+        done
         if [[ ${#home} -gt 75 ]] || ! as_postgres test -x "$state"; then
             ln -s "$elsewhere" "$home"
             home=$elsewhere
