@@ -121,7 +121,8 @@ static WritePath gather_path(const Log *log, const LogAppend *from)
 
 bool log_append(Log *log, const LogAppend *from, int64_t now_ms, AppendAnswered done, void *argument)
 {
-    Upload *upload = gather_open(log, gather_path(log, from), now_ms);
+    WritePath path = gather_path(log, from);
+    Upload *upload = gather_open(log, path, now_ms);
     if (!upload || !gather_reserve(upload, 1)) {
         return false;
     }
@@ -132,6 +133,9 @@ bool log_append(Log *log, const LogAppend *from, int64_t now_ms, AppendAnswered 
     gather_put(upload, append);
     upload->newest_ms = now_ms;
     order_join(append);
+    if (path == WRITE_OBJECT && from->partition->topic->config.write_path == WRITE_AUTO) {
+        choose_count(REFUSAL_LARGE); /* alone */
+    }
     log->waiting++;
     metric_add(METRIC_LOG_BATCHES, 1);
     metric_add(METRIC_LOG_BATCH_BYTES, (uint64_t)append->size);

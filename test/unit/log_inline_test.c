@@ -129,7 +129,9 @@ TEST(a_batch_larger_than_an_inline_commit_may_be_goes_to_an_object)
     World *world = world_inline(&inline_options);
     Answer large;
     Answer small;
+    uint64_t counted = metric_cells[METRIC_LOG_CHOICE_LARGE].count;
     world_append(world, 0, &(RawBatch){ .size = 501 }, 1000, &large);
+    CHECK_INT(metric_cells[METRIC_LOG_CHOICE_LARGE].count - counted, 1);
     append_and_tick(world, 1, &small);
     CHECK_INT(world->commit_count, 1);
     CHECK_INT(world->commits[0].count, 1);
