@@ -1,5 +1,6 @@
 /* log_inline_test.c: batches that go inline: when they do and when an object is taken instead, what a commit
  * carries, and partitions that others keep locked. */
+#include "agent/metrics.h"
 #include "test/unit/log_inline_fixture.h"
 #include "test/unit/test.h"
 
