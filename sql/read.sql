@@ -5,53 +5,7 @@ RESET client_min_messages;
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
 SET search_path = public;
-\set SHOW_CONTEXT never
-
-CREATE FUNCTION pg_temp.crc32c(bytes bytea) RETURNS int8 LANGUAGE plpgsql IMMUTABLE AS $$
-DECLARE
-    crc int8 := x'ffffffff'::int8;
-BEGIN
-    FOR i IN 0 .. length(bytes) - 1 LOOP
-        crc := crc # get_byte(bytes, i);
-        FOR bit IN 1 .. 8 LOOP
-            crc := CASE WHEN crc & 1 = 1 THEN (crc >> 1) # x'82f63b78'::int8 ELSE crc >> 1 END;
-        END LOOP;
-    END LOOP;
-    RETURN crc # x'ffffffff'::int8;
-END $$;
-CREATE FUNCTION pg_temp.varint(number int8) RETURNS bytea LANGUAGE plpgsql IMMUTABLE AS $$
-DECLARE
-    raw int8 := (number << 1) # (number >> 63);
-    bytes bytea := '';
-BEGIN
-    WHILE raw > 127 LOOP
-        bytes := bytes || set_byte('\x00', 0, (raw & 127 | 128)::int);
-        raw := raw >> 7;
-    END LOOP;
-    RETURN bytes || set_byte('\x00', 0, raw::int);
-END $$;
-CREATE FUNCTION pg_temp.sized(bytes bytea) RETURNS bytea LANGUAGE sql IMMUTABLE AS
-$$ SELECT CASE WHEN bytes IS NULL THEN pg_temp.varint(-1) ELSE pg_temp.varint(length(bytes)) || bytes END $$;
-CREATE FUNCTION pg_temp.made(delta int, ms int8, key bytea, value bytea, headers bytea[] DEFAULT '{}') RETURNS bytea LANGUAGE sql IMMUTABLE AS $$
-    SELECT pg_temp.sized('\x00' || pg_temp.varint(ms) || pg_temp.varint(delta) || pg_temp.sized(key) || pg_temp.sized(value)
-                         || pg_temp.varint(cardinality(headers) / 2)
-                         || coalesce((SELECT string_agg(pg_temp.sized(h), '' ORDER BY n) FROM unnest(headers) WITH ORDINALITY AS u (h, n)), ''))
-$$;
--- A batch of count records, base timestamp 2026-01-01.
-CREATE FUNCTION pg_temp.batch(count int, records bytea, attributes int DEFAULT 0, last_delta int DEFAULT NULL, base_ms int8 DEFAULT 1767225600000) RETURNS bytea LANGUAGE sql IMMUTABLE AS $$
-    SELECT int8send(0) || int4send(length(body) + 9) || int4send(-1) || '\x02' || int4send(pg_temp.crc32c(body)::bit(32)::int) || body
-    FROM (SELECT int2send(attributes::int2) || int4send(coalesce(last_delta, count - 1)) || int8send(base_ms) || int8send(base_ms + 1000) || int8send(-1) || int2send((-1)::int2)
-                 || int4send(-1) || int4send(count) || records AS body) AS b
-$$;
--- Puts batches as one segment into the ring, as sh_commit_inline() would.
-CREATE FUNCTION pg_temp.put(topic text, part int, offsets int, batches bytea, max_ms int8 DEFAULT 1767225601000) RETURNS int8 LANGUAGE sql AS $$
-    WITH row AS (INSERT INTO streamhouse.inline_1 (object_id, bytes, written_at)
-                 VALUES (nextval('streamhouse.object_object_id_seq'), batches, now()) RETURNING object_id),
-    place AS (SELECT e.* FROM streamhouse.partition_end AS e JOIN streamhouse.topic AS t USING (topic_id) WHERE t.name = topic AND t.deleted_at IS NULL AND e.partition = part)
-    INSERT INTO streamhouse.segment (topic_id, partition, base_offset, end_offset, object_id, byte_start, byte_length, batches, leader_epoch, max_timestamp, running_max_timestamp, slot)
-    SELECT topic_id, part, end_offset, end_offset + offsets, object_id, 0, length(batches), 1, 0, max_ms, max_ms, 1 FROM row, place
-    RETURNING base_offset
-$$;
+\i sql/batches.psql
 
 CREATE FUNCTION pg_temp.json(values_ text[], base_ms int8) RETURNS bytea LANGUAGE sql IMMUTABLE AS $$
     SELECT pg_temp.batch(cardinality(values_), (SELECT string_agg(pg_temp.made(n::int - 1, (n - 1) * 100, convert_to('k' || n, 'UTF8'), convert_to(v, 'UTF8')), '' ORDER BY n) FROM unnest(values_) WITH ORDINALITY AS u (v, n)), 0, NULL, base_ms)
