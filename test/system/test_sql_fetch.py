@@ -291,36 +291,34 @@ def test_without_preloading_a_waiter_polls(topic_name):
 
 # ---- S3 alone ----
 
-@pytest.fixture
-def s3_stack(sql_stack):
-    if sql_stack.store.kind != "s3":
-        pytest.skip("it is about S3")
-    return sql_stack
+only_s3 = pytest.mark.parametrize("sql_stack", [store for store in STORES if store == "s3"], indirect=True)
 
 
-def test_a_store_that_says_nothing_is_given_up_in_time(s3_stack, sql_topic):
-    CONFLUENT.send(s3_stack.kafka, sql_topic, 0, plain(10))
+@only_s3
+def test_a_store_that_says_nothing_is_given_up_in_time(sql_stack, sql_topic):
+    CONFLUENT.send(sql_stack.kafka, sql_topic, 0, plain(10))
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen(16)
         endpoint = f"SET streamhouse.s3_endpoint = 'http://127.0.0.1:{deaf.getsockname()[1]}';"
         fetch = f"SELECT count(*) FROM sh_fetch('{sql_topic}', 0);"
-        lines, messages, seconds = psql(s3_stack, endpoint + "SET statement_timeout = '300ms';" + fetch +
+        lines, messages, seconds = psql(sql_stack, endpoint + "SET statement_timeout = '300ms';" + fetch +
                                         "RESET statement_timeout; RESET streamhouse.s3_endpoint;" + fetch)
         assert "canceling statement due to statement timeout" in messages and seconds < 5
         assert lines == ["10"], "the session reads on, from a store that answers"
-        _, messages, seconds = psql(s3_stack, endpoint + "SET streamhouse.fetch_timeout = '500ms';" + fetch)
+        _, messages, seconds = psql(sql_stack, endpoint + "SET streamhouse.fetch_timeout = '500ms';" + fetch)
         assert "no answer from 127.0.0.1" in messages and 0.4 < seconds < 5
 
 
-def test_wrong_credentials_are_an_error_without_a_secret(s3_stack, sql_topic):
-    CONFLUENT.send(s3_stack.kafka, sql_topic, 0, plain(10))
+@only_s3
+def test_wrong_credentials_are_an_error_without_a_secret(sql_stack, sql_topic):
+    CONFLUENT.send(sql_stack.kafka, sql_topic, 0, plain(10))
     fetch = f"SELECT count(*) FROM sh_fetch('{sql_topic}', 0);"
     for profile in ["wrong", "missing"]:
-        lines, messages, _ = psql(s3_stack, f"SET streamhouse.s3_profile = '{profile}';" + fetch)
+        lines, messages, _ = psql(sql_stack, f"SET streamhouse.s3_profile = '{profile}';" + fetch)
         assert not lines and "ERROR" in messages and "credentials" in messages
         assert S3_KEYS["AWS_SECRET_ACCESS_KEY"] not in messages and "not-the-secret-key" not in messages
-    assert psql(s3_stack, "SET streamhouse.s3_profile = 'wrong';" + fetch + "RESET streamhouse.s3_profile;" + fetch)[0] == ["10"]
+    assert psql(sql_stack, "SET streamhouse.s3_profile = 'wrong';" + fetch + "RESET streamhouse.s3_profile;" + fetch)[0] == ["10"]
 
 
 class Proxy:
@@ -345,17 +343,18 @@ class Proxy:
         self.process.wait()
 
 
+@only_s3
 @pytest.mark.parametrize("rule", [
     {"fault": "status", "status": 503, "code": "SlowDown", "count": 2},
     {"fault": "status", "status": 500, "code": "InternalError", "count": 3},
     {"fault": "reset_response", "bytes": 1000, "count": 2},
     {"fault": "status", "status": 403, "code": "ExpiredToken", "count": 1},
 ], ids=["slow-down", "internal-error", "cut", "expired"])
-def test_what_may_pass_is_tried_again(s3_stack, sql_topic, rule):
+def test_what_may_pass_is_tried_again(sql_stack, sql_topic, rule):
     records = plain(500)
-    CONFLUENT.send(s3_stack.kafka, sql_topic, 0, records)
-    with Proxy(s3_stack.store.server) as proxy:
+    CONFLUENT.send(sql_stack.kafka, sql_topic, 0, records)
+    with Proxy(sql_stack.store.server) as proxy:
         proxy.rules({"method": "GET", **rule})
-        lines, messages, _ = psql(s3_stack, f"""SET streamhouse.s3_endpoint = '{proxy.endpoint}';
+        lines, messages, _ = psql(sql_stack, f"""SET streamhouse.s3_endpoint = '{proxy.endpoint}';
             SELECT count(*) FROM sh_fetch('{sql_topic}', 0, 0, 1000, 10000000);""")
         assert not messages and lines == ["500"]
