@@ -7,7 +7,7 @@
 typedef enum AccessPrivilege { ACCESS_PRODUCE, ACCESS_CONSUME } AccessPrivilege;
 
 /* The role on whose behalf a sh_* function runs: GetUserId(), or, within a function that runs as the
- * extension's owner (owner_call()), the role that called that. */
+ * extension's owner (owner_run()), the role that called that. */
 extern Oid access_caller(void);
 
 /* ERROR 42501, with a hint, unless the caller is the extension's owner or a superuser, a member of

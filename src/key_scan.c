@@ -5,6 +5,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -47,6 +48,12 @@ void key_scan_release(KeyScan *scan, LOCKMODE lock)
     ExecDropSingleTupleTableSlot(scan->slot);
     index_close(scan->index, lock);
     table_close(scan->table, lock);
+}
+
+void key_scan_set_text(KeyScan *scan, int key, const char *text)
+{
+    scan->keys[key].sk_collation = scan->index->rd_indcollation[scan->keys[key].sk_attno - 1];
+    key_scan_set(scan, key, CStringGetTextDatum(text));
 }
 
 bool key_scan_seek(KeyScan *scan, ScanDirection direction)

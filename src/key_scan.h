@@ -43,6 +43,11 @@ enum { KEY_SCAN_KEYS_MAX = 4 };
         BTGreaterStrategyNumber, F_INT8GT                                                                    \
     }
 
+#define KEY_TEXT_EQUAL                                                                                       \
+    {                                                                                                        \
+        BTEqualStrategyNumber, F_TEXTEQ                                                                      \
+    }
+
 /* What is compared with what: columns of the index, from the first on, each with a btree strategy. */
 typedef struct KeyScanSpec {
     const char *table; /* in schema streamhouse */
@@ -74,6 +79,9 @@ static inline void key_scan_set(KeyScan *scan, int key, Datum value)
 {
     scan->keys[key].sk_argument = value;
 }
+
+/* A key of KEY_TEXT_EQUAL, under the collation that the index was built with. */
+extern void key_scan_set_text(KeyScan *scan, int key, const char *text);
 
 /* Starts over with the keys as they are set; false when no row matches. */
 extern bool key_scan_seek(KeyScan *scan, ScanDirection direction);

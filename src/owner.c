@@ -43,11 +43,6 @@ Oid owner_id(void)
     return owner;
 }
 
-Oid owner_caller(void)
-{
-    return caller;
-}
-
 Oid access_caller(void)
 {
     return OidIsValid(caller) && GetUserId() == owner_id() ? caller : GetUserId();

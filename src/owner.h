@@ -8,10 +8,7 @@
 /* Who owns schema streamhouse and with it every table. */
 extern Oid owner_id(void);
 
-/* The role that called the function that runs as the owner at the moment; InvalidOid when none does. */
-extern Oid owner_caller(void);
-
-/* Runs work(argument) as the owner; owner_caller() then is who called. */
+/* Runs work(argument) as the owner; access_caller() then is who called. */
 extern void owner_run(void (*work)(void *argument), void *argument);
 
 #endif

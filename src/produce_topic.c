@@ -12,14 +12,11 @@
 #include "utils/hsearch.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
-#include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-static const KeyScanSpec topic_by_name = {
-    "topic", "topic_name", 1, { { BTEqualStrategyNumber, F_TEXTEQ } }
-};
+static const KeyScanSpec topic_by_name = { "topic", "topic_name", 1, { KEY_TEXT_EQUAL } };
 static const KeyScanSpec definition_by_name = {
-    "config_definition", "config_definition_pkey", 1, { { BTEqualStrategyNumber, F_TEXTEQ } }
+    "config_definition", "config_definition_pkey", 1, { KEY_TEXT_EQUAL }
 };
 
 static HTAB *topics = NULL; /* of the current transaction */
@@ -28,9 +25,7 @@ static ProduceTopic *latest = NULL; /* the one asked for last */
 
 static bool seek_name(KeyScan *scan, const char *name)
 {
-    /* A btree is searched in the order it was built in. */
-    scan->keys[0].sk_collation = scan->index->rd_indcollation[0];
-    key_scan_set(scan, 0, CStringGetTextDatum(name));
+    key_scan_set_text(scan, 0, name);
     return key_scan_seek(scan, ForwardScanDirection);
 }
 

@@ -5,12 +5,6 @@
 #include "key_scan.h"
 #include "tables.h"
 #include "utils/builtins.h"
-#include "utils/rel.h"
-
-#define KEY_TEXT_EQUAL                                                                                       \
-    {                                                                                                        \
-        BTEqualStrategyNumber, F_TEXTEQ                                                                      \
-    }
 
 /* The index has no deleted topics. */
 static const KeyScanSpec topic_by_name = { "topic", "topic_name", 1, { KEY_TEXT_EQUAL } };
@@ -21,8 +15,7 @@ TopicFound topic_lookup(const char *name)
     KeyScan scan;
     TopicFound topic = { .name = pstrdup(name) };
     key_scan_open(&scan, &topic_by_name, AccessShareLock);
-    scan.keys[0].sk_collation = scan.index->rd_indcollation[0];
-    key_scan_set(&scan, 0, CStringGetTextDatum(name));
+    key_scan_set_text(&scan, 0, name);
     bool found = key_scan_seek(&scan, ForwardScanDirection);
     if (found) {
         topic.topic_id = key_scan_int32(&scan, Anum_topic_topic_id);
