@@ -21,19 +21,31 @@ CREATE TABLE streamhouse.consumer_group (
     topics_hash text NOT NULL DEFAULT '',
     version int8 NOT NULL,
     role regrole NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    group_type text NOT NULL DEFAULT 'consumer' CHECK (group_type IN ('consumer', 'classic')),
+    protocol_name text,
+    leader_member text COLLATE "C",
+    coordinator_id int,
+    coordinator_epoch int NOT NULL DEFAULT 0,
+    emptied_at timestamptz DEFAULT clock_timestamp()
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE streamhouse.consumer_group IS 'Consumer groups. The row is the lock of everything but committed offsets.';
 COMMENT ON COLUMN streamhouse.consumer_group.group_id IS 'Our id, small, first in every key.';
 COMMENT ON COLUMN streamhouse.consumer_group.name IS 'Kafka''s group id.';
-COMMENT ON COLUMN streamhouse.consumer_group.protocol_type IS 'Kafka''s protocol type: consumer.';
-COMMENT ON COLUMN streamhouse.consumer_group.group_epoch IS 'Rises when members, subscriptions or topics change (KIP-848).';
+COMMENT ON COLUMN streamhouse.consumer_group.protocol_type IS 'Kafka''s protocol type: consumer, connect and so on; empty for a group that only has committed offsets.';
+COMMENT ON COLUMN streamhouse.consumer_group.group_epoch IS 'Rises when members, subscriptions or topics change (KIP-848). Of a classic group: its generation.';
 COMMENT ON COLUMN streamhouse.consumer_group.target_epoch IS 'The group epoch for which the target assignment was computed.';
 COMMENT ON COLUMN streamhouse.consumer_group.assignor IS 'Assignor that computed it.';
 COMMENT ON COLUMN streamhouse.consumer_group.topics_hash IS 'Hash of the subscribed topics'' ids and numbers of partitions, by which a change is noticed.';
 COMMENT ON COLUMN streamhouse.consumer_group.version IS 'A random number, another one whenever targets or owners change: what a session knows is good as long as it is the same.';
 COMMENT ON COLUMN streamhouse.consumer_group.role IS 'The role that created it, which may use it.';
 COMMENT ON COLUMN streamhouse.consumer_group.created_at IS 'When it was created.';
+COMMENT ON COLUMN streamhouse.consumer_group.group_type IS 'consumer: members are in group_member, and the brain assigns (KIP-848). classic: members are in classic_member, the leader among them assigns, and an agent, the coordinator, brings them together. An empty group changes its type with its next member.';
+COMMENT ON COLUMN streamhouse.consumer_group.protocol_name IS 'Of a classic group: the protocol (a consumer''s assignor) that all members of the generation speak; null without a generation.';
+COMMENT ON COLUMN streamhouse.consumer_group.leader_member IS 'Of a classic group: the member that assigns.';
+COMMENT ON COLUMN streamhouse.consumer_group.coordinator_id IS 'The agent that coordinates the group, as long as it is alive; null: none has yet.';
+COMMENT ON COLUMN streamhouse.consumer_group.coordinator_epoch IS 'Rises whenever another agent becomes the coordinator; what an earlier one writes is refused.';
+COMMENT ON COLUMN streamhouse.consumer_group.emptied_at IS 'Since when it has no members; null while it has some. Its offsets expire by it.';
 
 CREATE TYPE streamhouse.member_state AS ENUM ('stable', 'unrevoked_partitions', 'unreleased_partitions');
 COMMENT ON TYPE streamhouse.member_state IS 'Where a member stands on its way to its target assignment (KIP-848): stable (there), unrevoked_partitions (was asked to let partitions go and has not said that it did), unreleased_partitions (waits for partitions that others still own).';
@@ -141,6 +153,34 @@ COMMENT ON COLUMN streamhouse.group_offset.metadata IS 'What the client wrote be
 COMMENT ON COLUMN streamhouse.group_offset.member_id IS 'Member that committed it; null: somebody outside of the group.';
 COMMENT ON COLUMN streamhouse.group_offset.committed_at IS 'When it was committed.';
 
+-- A generation of a classic group, written when its leader has assigned, before any member is told: so whatever a member
+-- does in a generation, the next coordinator knows of it.
+CREATE TABLE streamhouse.classic_member (
+    group_id int NOT NULL,
+    member_id text COLLATE "C" NOT NULL,
+    instance_id text,
+    client_id text NOT NULL,
+    client_host text NOT NULL,
+    session_timeout_ms int NOT NULL,
+    rebalance_timeout_ms int NOT NULL,
+    protocol_names text[] NOT NULL,
+    protocol_metadata bytea[] NOT NULL,
+    assignment bytea NOT NULL,
+    PRIMARY KEY (group_id, member_id),
+    UNIQUE (group_id, instance_id)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE streamhouse.classic_member IS 'Members of classic groups, as of the last generation that was assigned.';
+COMMENT ON COLUMN streamhouse.classic_member.group_id IS 'The group.';
+COMMENT ON COLUMN streamhouse.classic_member.member_id IS 'Kafka''s member id.';
+COMMENT ON COLUMN streamhouse.classic_member.instance_id IS 'Kafka''s group.instance.id; null for a dynamic member.';
+COMMENT ON COLUMN streamhouse.classic_member.client_id IS 'Kafka''s client.id.';
+COMMENT ON COLUMN streamhouse.classic_member.client_host IS 'Where it connects from.';
+COMMENT ON COLUMN streamhouse.classic_member.session_timeout_ms IS 'For how long it may be silent.';
+COMMENT ON COLUMN streamhouse.classic_member.rebalance_timeout_ms IS 'How long it may take to join again.';
+COMMENT ON COLUMN streamhouse.classic_member.protocol_names IS 'Protocols that it speaks, the preferred one first.';
+COMMENT ON COLUMN streamhouse.classic_member.protocol_metadata IS 'What it said beside each of them: a consumer''s subscription.';
+COMMENT ON COLUMN streamhouse.classic_member.assignment IS 'What the leader gave it.';
+
 -- Members are not in a dump: they would not live where it is restored.
 SELECT pg_catalog.pg_extension_config_dump('streamhouse.consumer_group', '');
 SELECT pg_catalog.pg_extension_config_dump('streamhouse.consumer_group_group_id_seq', '');
@@ -148,6 +188,7 @@ SELECT pg_catalog.pg_extension_config_dump('streamhouse.group_offset', '');
 SELECT pg_catalog.pg_extension_config_dump('streamhouse.group_member', 'WHERE false');
 SELECT pg_catalog.pg_extension_config_dump('streamhouse.group_seen', 'WHERE false');
 SELECT pg_catalog.pg_extension_config_dump('streamhouse.group_partition', 'WHERE false');
+SELECT pg_catalog.pg_extension_config_dump('streamhouse.classic_member', 'WHERE false');
 
 CREATE FUNCTION streamhouse.group_fail(error_code int, message text, hint text DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp

@@ -126,7 +126,13 @@ enum {
     Anum_consumer_group_version,
     Anum_consumer_group_role,
     Anum_consumer_group_created_at,
-    Natts_consumer_group = Anum_consumer_group_created_at
+    Anum_consumer_group_group_type,
+    Anum_consumer_group_protocol_name,
+    Anum_consumer_group_leader_member,
+    Anum_consumer_group_coordinator_id,
+    Anum_consumer_group_coordinator_epoch,
+    Anum_consumer_group_emptied_at,
+    Natts_consumer_group = Anum_consumer_group_emptied_at
 };
 
 enum {

@@ -24,7 +24,9 @@ static const BrainOptions default_options = {
     .pipeline_queries_max = 64,
 };
 
-static const bool line_is_pipelined[BRAIN_LINE_COUNT] = { [BRAIN_COMMIT] = true, [BRAIN_READ] = true };
+static const bool line_is_pipelined[BRAIN_LINE_COUNT] = {
+    [BRAIN_COMMIT] = true, [BRAIN_READ] = true, [BRAIN_GROUPS] = true
+};
 
 typedef struct Channel {
     Brain *brain;

@@ -1,5 +1,5 @@
-/* brain.h: talks to PostgreSQL without ever waiting for it: six connections on the loop, each with a bounded
- * queue.
+/* brain.h: talks to PostgreSQL without ever waiting for it: seven connections on the loop, each with a
+ * bounded queue.
  *
  *     static const BrainStatement find = { "find_segments", "select * from sh_find_segments($1, $2)", 2, {
  * BRAIN_INT4S, BRAIN_INT8S } };
@@ -39,6 +39,7 @@ typedef enum BrainLine {
     BRAIN_WATCH,     /* one query at a time: sh_watch, which waits in the server */
     BRAIN_CONTENDED, /* one query at a time: commits that wait for a partition's lock */
     BRAIN_JOBS,      /* one query at a time: background jobs */
+    BRAIN_GROUPS,    /* pipelined: consumer groups; a lock is waited for 100 ms, then the query fails */
     BRAIN_LINE_COUNT
 } BrainLine;
 
@@ -59,7 +60,7 @@ enum {
     BRAIN_JSONB = 3802
 };
 
-enum { BRAIN_PARAMETERS_MAX = 16, BRAIN_STATEMENTS_MAX = 64 };
+enum { BRAIN_PARAMETERS_MAX = 16, BRAIN_STATEMENTS_MAX = 128 };
 
 /* Declared as a constant; known by its address. */
 typedef struct BrainStatement {

@@ -15,6 +15,7 @@ enum { BINARY_FORMAT = 1, STATEMENT_NAME_MAX = 64, SILENCE_MAX = 3 };
 static const char *const link_names[BRAIN_LINE_COUNT] = {
     [BRAIN_COMMIT] = "commit", [BRAIN_CONTROL] = "control",     [BRAIN_READ] = "read",
     [BRAIN_WATCH] = "watch",   [BRAIN_CONTENDED] = "contended", [BRAIN_JOBS] = "jobs",
+    [BRAIN_GROUPS] = "groups",
 };
 
 const char *link_name(const Link *link)

@@ -14,12 +14,15 @@
 enum { MS_PER_SECOND = 1000, BACKOFF_DOUBLINGS_MAX = 16, CONNECT_TIMEOUT_MIN_S = 2 };
 
 /* Whatever the role or the database says: the server never gives up on a query of ours (we hang up instead,
- * and ask again), and the commit's reasoning needs READ COMMITTED. Names the server does not know are
+ * and ask again), and the commit's reasoning needs READ COMMITTED. One group whose lock somebody keeps
+ * must not hold up the others: on their line a lock is not waited for. Names the server does not know are
  * skipped. */
 static const BrainStatement greeting = {
     "greeting",
     "select pg_catalog.set_config(s.name, v.value, false)"
-    " from (values ('statement_timeout', '0'), ('lock_timeout', '0'), ('transaction_timeout', '0'),"
+    " from (values ('statement_timeout', '0'), ('transaction_timeout', '0'),"
+    "              ('lock_timeout', case pg_catalog.current_setting('application_name')"
+    "                               when 'streamhouse-agent groups' then '100ms' else '0' end),"
     "              ('idle_in_transaction_session_timeout', '0'), ('idle_session_timeout', '0'),"
     "              ('default_transaction_isolation', 'read committed'), ('default_transaction_read_only', "
     "'off'),"
@@ -203,6 +206,7 @@ void link_connect(Link *link)
         [BRAIN_COMMIT] = "streamhouse-agent commit",       [BRAIN_CONTROL] = "streamhouse-agent control",
         [BRAIN_READ] = "streamhouse-agent read",           [BRAIN_WATCH] = "streamhouse-agent watch",
         [BRAIN_CONTENDED] = "streamhouse-agent contended", [BRAIN_JOBS] = "streamhouse-agent jobs",
+        [BRAIN_GROUPS] = "streamhouse-agent groups",
     };
     const BrainOptions *options = brain_options(link->brain);
     int timeout_s = (options->connect_timeout_ms + MS_PER_SECOND - 1) / MS_PER_SECOND;
