@@ -176,8 +176,7 @@ static void topic_deleted(void *context, Topic *topic)
 static void topic_moved(void *context, Topic *topic)
 {
     Agent *agent = context;
-    (void)agent;
-    (void)topic; /* fetches are served whoever leads; a produce looks when it comes */
+    fetcher_lead(agent->fetcher, topic); /* fetches are served whoever leads; sessions tell their clients */
 }
 
 static Status data_module_start(Agent *agent)

@@ -149,6 +149,10 @@ SETTING(fetch_bytes_max, BYTES, "55MiB", 1024, 1073741824, "", RELOADABLE,
         "Most bytes of one Fetch reply, whatever the client asks for.")
 SETTING(fetch_wait_ms, DURATION, "60s", 0, 3600000, "", RELOADABLE,
         "Longest time a Fetch waits for new records, whatever the client asks for.")
+SETTING(fetch_sessions_max, COUNT, "1000", 0, 1000000, "", RELOADABLE,
+        "Most fetch sessions kept for clients, as Kafka's max.incremental.fetch.session.cache.slots. 0: none, so that every Fetch names all of its partitions.")
+SETTING(fetch_session_bytes_max, BYTES, "64MiB", 0, 1099511627776, "", RELOADABLE,
+        "Memory for fetch sessions: about 300 bytes for each partition of each.")
 SETTING(tail_bytes_max, BYTES, "64MiB", 0, 1099511627776, "", RELOADABLE,
         "Memory for the latest records, which consumers of the tail are served from.")
 SETTING(cache_bytes_max, BYTES, "48MiB", 0, 1099511627776, "", RELOADABLE,
