@@ -146,6 +146,10 @@ METRIC(INLINE_READS, COUNTER, "streamhouse_inline_reads_total", "", "Questions t
 METRIC(INLINE_READ_SEGMENTS, COUNTER, "streamhouse_inline_read_segments_total", "", "Segments asked for in these questions.")
 METRIC(FETCH_CORRUPT, COUNTER, "streamhouse_fetch_corrupt_segments_total", "", "Segments whose bytes in the store are no record batches.")
 
+METRIC(RECOMPRESSED, COUNTER, "streamhouse_recompressed_batches_total", "", "Record batches compressed anew because their topic's compression.type says so.")
+METRIC(RECOMPRESS_DURATION, SECONDS, "streamhouse_recompress_duration_seconds", "", "Compressing one batch anew, its wait for a thread included.")
+METRIC(RECOMPRESS_BYTES, GAUGE, "streamhouse_recompress_bytes", "", "Memory of such batches that are not durable yet; bounded by produce_bytes_max.")
+METRIC(RECOMPRESS_REFUSED, COUNTER, "streamhouse_recompress_refused_total", "", "Batches refused, for a retry, because that bound was reached.")
 METRIC(PRODUCE_INVALID, COUNTER, "streamhouse_produce_invalid_batches_total", "", "Record batches refused because they are damaged, too large or malformed.")
 METRIC(REAPER_DELETED, COUNTER, "streamhouse_reaper_objects_deleted_total", "", "Objects deleted from the store because nothing refers to them.")
 METRIC(REAPER_FAILURES, COUNTER, "streamhouse_reaper_failures_total", "", "Objects that could not be deleted; they are tried again.")

@@ -17,6 +17,10 @@ const ApiHandler api_handlers[] = {
     [KAFKA_DESCRIBE_CONFIGS] = { .handle = describe_configs_handle, .oldest = 1, .newest = 4 },
     [KAFKA_CREATE_PARTITIONS] = { .handle = create_partitions_handle, .oldest = 0, .newest = 3 },
     [KAFKA_DESCRIBE_CLUSTER] = { .handle = describe_cluster_handle, .oldest = 0, .newest = 2 },
+    [KAFKA_GET_TELEMETRY_SUBSCRIPTIONS] = { .handle = telemetry_subscriptions_handle,
+                                            .oldest = 0,
+                                            .newest = 0 },
+    [KAFKA_PUSH_TELEMETRY] = { .handle = push_telemetry_handle, .oldest = 0, .newest = 0 },
 };
 
 const size_t api_handler_count = sizeof(api_handlers) / sizeof(api_handlers[0]);
