@@ -287,7 +287,7 @@ END $$;
 COMMENT ON FUNCTION sh_describe_topic IS 'A topic''s partitions, one row each: who leads, which offsets can be read, how much is stored. Error: 42704 no such topic.';
 
 CREATE FUNCTION sh_describe_configs(topic text)
-RETURNS TABLE (name text, value text, is_default bool, type text, documentation text, default_value text)
+RETURNS TABLE (name text, value text, is_default bool, type text, documentation text, default_value text, source text, synonyms jsonb)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
@@ -295,17 +295,23 @@ DECLARE
     config CONSTANT jsonb := (streamhouse.topic_find(topic)).config;
 BEGIN
     RETURN QUERY
-    SELECT d.name, coalesce(config ->> d.name, d.default_value), config ->> d.name IS NULL, d.type, d.documentation, d.default_value
+    SELECT d.name, coalesce(config ->> d.name, c.value, d.default_value), config ->> d.name IS NULL, d.type, d.documentation, d.default_value,
+           CASE WHEN config ? d.name THEN 'topic' WHEN c.name IS NOT NULL THEN 'cluster' ELSE 'default' END,
+           streamhouse.config_synonym(d.name, config ->> d.name, 'topic') || streamhouse.config_synonym(c.set_as, w.value, 'cluster')
+           || streamhouse.config_synonym(coalesce(b.name, d.name), coalesce(b.default_value, d.default_value), 'default')
     FROM streamhouse.config_definition AS d
+    LEFT JOIN streamhouse.topic_default AS c ON c.name = d.name
+    LEFT JOIN streamhouse.broker_config AS w ON w.agent_id = 0 AND w.name = c.set_as
+    LEFT JOIN streamhouse.broker_config_definition AS b ON b.topic_config = d.name AND b.default_value IS NOT NULL
     ORDER BY d.name;
 END $$;
-COMMENT ON FUNCTION sh_describe_configs IS 'Every known config of a topic with its value in effect. Error: 42704 no such topic.';
+COMMENT ON FUNCTION sh_describe_configs IS 'Every known config of a topic with its value in effect and where that comes from: source is topic (set for it), cluster (set for all topics with sh_alter_broker_config()) or default; is_default: it is not set for the topic. synonyms: all places where there is a value, [{"name", "value", "source"}], the one that counts first. Error: 42704 no such topic.';
 
 CREATE FUNCTION sh_catalog(topics text[] DEFAULT NULL, topic_uuids uuid[] DEFAULT NULL)
 RETURNS TABLE (topic_id int, topic_uuid uuid, name text, config jsonb, leaders int[], epochs int[])
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT t.topic_id, t.topic_uuid, t.name, t.config, p.leaders, p.epochs
+    SELECT t.topic_id, t.topic_uuid, t.name, streamhouse.topic_defaults() || t.config, p.leaders, p.epochs
     FROM streamhouse.topic AS t
     CROSS JOIN LATERAL (SELECT array_agg(coalesce(a.agent_id, -1) ORDER BY l.partition) AS leaders,
                                array_agg(l.epoch ORDER BY l.partition) AS epochs
@@ -316,7 +322,7 @@ AS $$
       AND (topics IS NULL AND topic_uuids IS NULL OR t.name = ANY (topics) OR t.topic_uuid = ANY (topic_uuids))
     ORDER BY t.name
 $$;
-COMMENT ON FUNCTION sh_catalog IS 'Topics with their leaders, by name or by Kafka topic id; all of them when both are null. config has what was set; leaders (-1: none) and epochs start with partition 0. Topics that do not exist have no row.';
+COMMENT ON FUNCTION sh_catalog IS 'Topics with their leaders, by name or by Kafka topic id; all of them when both are null. config has what was set for the topic or for all topics; leaders (-1: none) and epochs start with partition 0. Topics that do not exist have no row.';
 
 CREATE FUNCTION sh_cluster_id() RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
