@@ -24,6 +24,8 @@ void create_topics_handle(KafkaRequest *request);
 void delete_topics_handle(KafkaRequest *request);
 void create_partitions_handle(KafkaRequest *request);
 void describe_configs_handle(KafkaRequest *request);
+void alter_configs_handle(KafkaRequest *request);
+void incremental_alter_configs_handle(KafkaRequest *request);
 void init_producer_id_handle(KafkaRequest *request);
 
 static inline Agent *api_agent(const KafkaRequest *request)

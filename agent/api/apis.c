@@ -15,7 +15,11 @@ const ApiHandler api_handlers[] = {
     [KAFKA_INIT_PRODUCER_ID] = { .handle = init_producer_id_handle, .oldest = 0, .newest = 5 },
     [KAFKA_OFFSET_FOR_LEADER_EPOCH] = { .handle = leader_epoch_handle, .oldest = 2, .newest = 4 },
     [KAFKA_DESCRIBE_CONFIGS] = { .handle = describe_configs_handle, .oldest = 1, .newest = 4 },
+    [KAFKA_ALTER_CONFIGS] = { .handle = alter_configs_handle, .oldest = 0, .newest = 2 },
     [KAFKA_CREATE_PARTITIONS] = { .handle = create_partitions_handle, .oldest = 0, .newest = 3 },
+    [KAFKA_INCREMENTAL_ALTER_CONFIGS] = { .handle = incremental_alter_configs_handle,
+                                          .oldest = 0,
+                                          .newest = 1 },
     [KAFKA_DESCRIBE_CLUSTER] = { .handle = describe_cluster_handle, .oldest = 0, .newest = 2 },
 };
 
