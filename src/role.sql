@@ -20,7 +20,7 @@ DECLARE
                    "sh_groups", "sh_describe_group", "sh_group_lag", "sh_delete_group"],
         "streamhouse_reader": ["sh_agents", "sh_catalog", "sh_cluster_id", "sh_describe_broker_configs", "sh_describe_configs", "sh_describe_topic",
                                "sh_grants", "sh_overview", "sh_cost", "server_started_at", "slow_commit_rows"],
-        "streamhouse_admin": ["sh_check_topic", "sh_create_topic", "sh_alter_topic", "sh_alter_broker_config", "sh_add_partitions", "sh_delete_topic",
+        "streamhouse_admin": ["sh_check_topic", "sh_create_topic", "sh_alter_topic", "sh_alter_broker_config", "sh_add_partitions", "sh_delete_topic", "sh_delete_records",
                               "sh_grant", "sh_revoke"],
         "streamhouse_agent": ["watch_poll"]
     }';
