@@ -26,6 +26,14 @@ void create_partitions_handle(KafkaRequest *request);
 void describe_configs_handle(KafkaRequest *request);
 void alter_configs_handle(KafkaRequest *request);
 void incremental_alter_configs_handle(KafkaRequest *request);
+void delete_records_handle(KafkaRequest *request);
+void elect_leaders_handle(KafkaRequest *request);
+void alter_reassignments_handle(KafkaRequest *request);
+void list_reassignments_handle(KafkaRequest *request);
+void describe_log_dirs_handle(KafkaRequest *request);
+void describe_producers_handle(KafkaRequest *request);
+void list_config_resources_handle(KafkaRequest *request);
+void describe_topic_partitions_handle(KafkaRequest *request);
 void init_producer_id_handle(KafkaRequest *request);
 
 static inline Agent *api_agent(const KafkaRequest *request)
