@@ -101,7 +101,35 @@ AS $$
 $$;
 COMMENT ON FUNCTION streamhouse.config_complaint IS 'What a config''s value must be, when it is not that; null when the value is right.';
 
-CREATE FUNCTION streamhouse.config_check(config jsonb) RETURNS void
+-- Topic configs and broker configs have tables of their own and one set of rules.
+CREATE FUNCTION streamhouse.config_definition_of(kind text, name text) RETURNS streamhouse.config_definition
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    definition streamhouse.config_definition;
+BEGIN
+    IF kind = 'topic' THEN
+        SELECT * INTO definition FROM streamhouse.config_definition AS d WHERE d.name = config_definition_of.name;
+    ELSE
+        SELECT d.name, d.type, d.default_value, d.minimum, d.maximum, d.allowed, d.documentation INTO definition
+        FROM streamhouse.broker_config_definition AS d WHERE d.name = config_definition_of.name;
+    END IF;
+    RETURN definition;
+END $$;
+COMMENT ON FUNCTION streamhouse.config_definition_of IS 'The definition of a topic''s or a broker''s config; null when there is none of the name.';
+
+CREATE FUNCTION streamhouse.config_names(kind text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF kind = 'topic' THEN
+        RETURN (SELECT string_agg(d.name, ', ' ORDER BY d.name) FROM streamhouse.config_definition AS d);
+    END IF;
+    RETURN (SELECT string_agg(d.name, ', ' ORDER BY d.name) FROM streamhouse.broker_config_definition AS d);
+END $$;
+COMMENT ON FUNCTION streamhouse.config_names IS 'Names of all configs of topics, or of brokers, for a hint.';
+
+CREATE FUNCTION streamhouse.config_check(config jsonb, kind text DEFAULT 'topic') RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -110,25 +138,25 @@ DECLARE
     complaint text;
 BEGIN
     IF jsonb_typeof(config) IS DISTINCT FROM 'object' THEN
-        RAISE EXCEPTION USING ERRCODE = 'SH040', MESSAGE = 'a topic''s config must be a JSON object',
-            HINT = 'For example {"retention.ms": "86400000"}.';
+        RAISE EXCEPTION USING ERRCODE = 'SH040', MESSAGE = format('a %s''s config must be a JSON object', kind),
+            HINT = CASE kind WHEN 'topic' THEN 'For example {"retention.ms": "86400000"}.' ELSE 'For example {"log.retention.ms": "86400000"}.' END;
     END IF;
     FOR setting IN SELECT key, value, jsonb_typeof(config -> key) AS json_type FROM jsonb_each_text(config) WHERE value IS NOT NULL LOOP
-        SELECT * INTO definition FROM streamhouse.config_definition AS d WHERE d.name = setting.key;
-        IF NOT FOUND THEN
-            RAISE EXCEPTION USING ERRCODE = 'SH040', MESSAGE = format('unknown topic config "%s"', setting.key),
-                HINT = 'Known are ' || (SELECT string_agg(d.name, ', ' ORDER BY d.name) FROM streamhouse.config_definition AS d) || '.';
+        definition := streamhouse.config_definition_of(kind, setting.key);
+        IF definition.name IS NULL THEN
+            RAISE EXCEPTION USING ERRCODE = 'SH040', MESSAGE = format('unknown %s config "%s"', kind, left(setting.key, 300)),
+                HINT = 'Known are ' || streamhouse.config_names(kind) || '.';
         END IF;
         complaint := CASE WHEN setting.json_type IN ('object', 'array') THEN 'a string, a number or a boolean'
                           ELSE streamhouse.config_complaint(definition, setting.value) END;
         IF complaint IS NOT NULL THEN
             RAISE EXCEPTION USING ERRCODE = 'SH040',
-                MESSAGE = format('invalid value "%s" for topic config "%s"', setting.value, setting.key),
+                MESSAGE = format('invalid value "%s" for %s config "%s"', left(setting.value, 300), kind, setting.key),
                 HINT = 'It must be ' || complaint || '.';
         END IF;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION streamhouse.config_check IS 'Raises SH040 unless every name is a known topic config and every value is in its bounds; null values pass.';
+COMMENT ON FUNCTION streamhouse.config_check IS 'Raises SH040 unless every name is a known config of topics (or of brokers) and every value is in its bounds; null values pass.';
 
 -- Values are kept as text, as Kafka gives them back.
 CREATE FUNCTION streamhouse.config_as_text(config jsonb) RETURNS jsonb
@@ -137,3 +165,22 @@ AS $$
     SELECT coalesce(jsonb_object_agg(key, to_jsonb(value)), '{}') FROM jsonb_each_text(config) WHERE value IS NOT NULL
 $$;
 COMMENT ON FUNCTION streamhouse.config_as_text IS 'A config with every value as text and without nulls.';
+
+CREATE FUNCTION streamhouse.topic_defaults() RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(jsonb_object_agg(d.name, to_jsonb(d.value)), '{}') FROM streamhouse.topic_default AS d
+$$;
+COMMENT ON FUNCTION streamhouse.topic_defaults IS 'Topic configs whose default is another one in this cluster, name to value.';
+
+CREATE FUNCTION streamhouse.topic_defaults_changed() RETURNS void
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'streamhouse_topic_defaults_changed';
+COMMENT ON FUNCTION streamhouse.topic_defaults_changed IS 'Tells every session, when this transaction commits, that streamhouse.topic_default has changed.';
+
+-- What Kafka's clients are shown beside a value: every place it may come from, the one that counts first.
+CREATE FUNCTION streamhouse.config_synonym(name text, value text, source text) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN value IS NULL THEN '[]' ELSE jsonb_build_array(jsonb_build_object('name', name, 'value', value, 'source', source)) END
+$$;
+COMMENT ON FUNCTION streamhouse.config_synonym IS 'An array of one synonym, or of none when there is no value.';

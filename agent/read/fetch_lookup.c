@@ -49,7 +49,10 @@ static void lookup_apply_ends(const Lookup *lookup, FetchItem *item, const Brain
 {
     Partition *partition = item->partition;
     int64_t high_watermark = brain_int8(result, row, 9);
-    partition->log_start_offset = brain_int8(result, row, 8);
+    int64_t log_start_offset = brain_int8(result, row, 8);
+    if (log_start_offset > partition->log_start_offset) {
+        partition->log_start_offset = log_start_offset; /* a notice may have come while the brain looked */
+    }
     if (high_watermark > partition->high_watermark) {
         partition->high_watermark = high_watermark;
     }

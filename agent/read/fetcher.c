@@ -174,6 +174,15 @@ void fetcher_moved(Fetcher *fetcher, Partition *partition)
     fetch_wait_tell(partition);
 }
 
+void fetcher_trimmed(Fetcher *fetcher, Partition *partition, int64_t log_start_offset)
+{
+    if (log_start_offset > partition->log_start_offset) {
+        partition->log_start_offset = log_start_offset;
+        segments_drop(&fetcher->segments, partition);
+        fetcher_moved(fetcher, partition);
+    }
+}
+
 void fetcher_doubt(Fetcher *fetcher)
 {
     fetcher->generation++;

@@ -73,6 +73,8 @@ void fetch_cancel(FetchTask *task);
 
 /* Records were committed to the partition, it has another leader, or its topic is gone. */
 void fetcher_moved(Fetcher *fetcher, Partition *partition);
+/* The partition's log begins at a later offset from now on. */
+void fetcher_trimmed(Fetcher *fetcher, Partition *partition, int64_t log_start_offset);
 /* Movements may have been missed: high watermarks are asked for again. */
 void fetcher_doubt(Fetcher *fetcher);
 /* Rises with every doubt: what was known of a partition under an older one (Partition.watermark_age) is not
