@@ -117,6 +117,8 @@ SETTING(reap_interval_ms, DURATION, "60s", 100, 86400000, "", RELOADABLE,
         "How often objects that nothing refers to are looked for.")
 SETTING(reap_objects_max, COUNT, "1000", 1, 10000, "", RELOADABLE,
         "Objects deleted in one such round.")
+SETTING(retention_interval_ms, DURATION, "5min", 10, 86400000, "", RELOADABLE,
+        "How often records are looked for that their topic's retention.ms or retention.bytes lets go, and how long after its start an agent does so first.")
 SETTING(mover_interval_ms, DURATION, "1s", 10, 3600000, "", RELOADABLE,
         "How often records that PostgreSQL holds are looked at: whether they are to move to an object. When they are is a setting of PostgreSQL: streamhouse.inline_move_bytes and streamhouse.inline_move_age.")
 SETTING(mover_bytes_max, BYTES, "64MiB", 65536, 1073741824, "", RELOADABLE,

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "agent/api/api.h"
+#include "agent/api/rack.h"
 
 /* Kafka's own limit of a page. */
 enum { PAGE_PARTITIONS_MAX = 2000, TOPIC_NAME_MAX = 249 };
@@ -106,7 +107,7 @@ static bool name_is_valid(Slice name)
     return valid;
 }
 
-/* The store holds the copies; to a client the leader is the one replica. */
+/* Replicas as in Metadata: who serves the partition. */
 static bool describe_partition(DescribeState *state, const Partition *partition,
                                KafkaDescribeTopicPartitionsResponsePartition *out)
 {
@@ -120,12 +121,14 @@ static bool describe_partition(DescribeState *state, const Partition *partition,
         out->error_code = KAFKA_ERROR_LEADER_NOT_AVAILABLE;
         return true;
     }
-    int32_t *replica = arena_allocate(&state->request->arena, sizeof(int32_t));
-    if (!replica) {
+    const Catalog *catalog = api_agent(state->request)->catalog;
+    RackZones zones = rack_zones(catalog);
+    int32_t *replicas = arena_allocate_array(&state->request->arena, zones.count + 1, sizeof(int32_t));
+    if (!replicas) {
         return false;
     }
-    *replica = partition->leader;
-    out->replica_nodes = (KafkaInt32Array){ replica, 1 };
+    out->replica_nodes.items = replicas;
+    out->replica_nodes.count = rack_replicas(catalog, &zones, partition, replicas);
     out->isr_nodes = out->replica_nodes;
     return true;
 }

@@ -8,6 +8,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 import wire
 from clients import CONFLUENT
+from fetch_wire import Session
 from records import CODECS, plain
 from stack import wait_until
 
@@ -126,3 +127,21 @@ def test_what_cannot_be_promised_is_refused(stack, topic_name, config):
     assert create(stack, topic_name, **config) == KafkaError.INVALID_CONFIG
     with pytest.raises(RuntimeError, match="compaction"):
         stack.postgres.run("SELECT sh_create_topic(:'topic', 1, '{\"max.compaction.lag.ms\": 1000}');", topic=topic_name)
+
+
+def test_old_records_go_and_readers_are_told(own_stack, topic_name):
+    agent = own_stack.start_agent(retention_interval_ms=100)
+    topic = own_stack.create_topic(topic_name)
+    now = int(time.time() * 1000)
+    with wire.Wire(agent.kafka) as connection:
+        session = Session(connection, 12)
+        session.fetch({topic: {0: 0}})
+        for age_days in 9, 8, 1:
+            assert connection.produce(topic, 0, wire.batch([b"x"], timestamp=now - age_days * 86_400_000))[0] == wire.NONE
+        session.fetch({topic: {0: 3}})
+        told = wait_until(lambda: [part for part in session.fetch({}, wait_ms=200).partitions.values() if part.log_start_offset > 0],
+                          what="the log's new beginning")
+        wait_until(lambda: connection.fetch(topic, 0, 2)[2] == 2, what="the second record's end")
+        assert told[0].error == wire.NONE
+        assert connection.fetch(topic, 0, 1)[0] == wire.OFFSET_OUT_OF_RANGE
+        assert connection.list_offset(topic, 0, -2)[2] == 2
