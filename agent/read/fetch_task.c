@@ -378,12 +378,15 @@ static bool task_reserve(FetchTask *task, int32_t capacity)
         return true;
     }
     FetchItem **items = realloc(task->items, (size_t)capacity * sizeof(FetchItem *));
-    task->items = items ? items : task->items;
-    Topic **topics = realloc(task->topics, (size_t)capacity * sizeof(Topic *));
-    task->topics = topics ? topics : task->topics;
-    if (!items || !topics) {
+    if (!items) {
         return false;
     }
+    task->items = items;
+    Topic **topics = realloc(task->topics, (size_t)capacity * sizeof(Topic *));
+    if (!topics) {
+        return false;
+    }
+    task->topics = topics;
     task->capacity = capacity;
     return true;
 }
