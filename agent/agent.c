@@ -139,13 +139,13 @@ static void setting_changed(const SettingRow *row, const char *before, const cha
                  applied ? "setting changed" : "setting needs a restart to change");
 }
 
-void agent_reload(Agent *agent)
+static void agent_take(Agent *agent, const SettingOverlay *overlays, int overlay_count)
 {
     int count = 0;
     if (agent->state != AGENT_RUNNING) {
         return;
     }
-    Status status = settings_reload(&agent->settings, setting_changed, &count);
+    Status status = settings_overlay(&agent->settings, overlays, overlay_count, setting_changed, &count);
     if (!status_is_ok(&status)) {
         journal(JOURNAL_ERROR, "agent", "nothing reloaded: %s", status.message);
         return;
@@ -158,6 +158,28 @@ void agent_reload(Agent *agent)
     }
     metric_add(METRIC_AGENT_RELOADS, 1);
     journal(JOURNAL_INFO, "agent", "reloaded: %d setting%s changed", count, count == 1 ? "" : "s");
+}
+
+void agent_reload(Agent *agent)
+{
+    agent_take(agent, agent->settings.overlays, agent->settings.overlay_count);
+}
+
+static bool overlays_are_equal(const Settings *settings, const SettingOverlay *overlays, int count)
+{
+    bool equal = count == settings->overlay_count;
+    for (int i = 0; equal && i < count; i++) {
+        equal = overlays[i].id == settings->overlays[i].id &&
+                strcmp(overlays[i].value, settings->overlays[i].value) == 0;
+    }
+    return equal;
+}
+
+void agent_overlay(Agent *agent, const SettingOverlay *overlays, int count)
+{
+    if (!overlays_are_equal(&agent->settings, overlays, count)) {
+        agent_take(agent, overlays, count);
+    }
 }
 
 static void signal_arrived(uv_signal_t *handle, int number)

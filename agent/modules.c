@@ -5,6 +5,7 @@
 #include "agent/agent.h"
 #include "agent/api/api.h"
 #include "agent/brain/brain.h"
+#include "agent/broker_configs.h"
 #include "agent/catalog/catalog.h"
 #include "agent/jobs/chores.h"
 #include "agent/jobs/lease.h"
@@ -176,8 +177,7 @@ static void topic_deleted(void *context, Topic *topic)
 static void topic_moved(void *context, Topic *topic)
 {
     Agent *agent = context;
-    (void)agent;
-    (void)topic; /* fetches are served whoever leads; a produce looks when it comes */
+    fetcher_lead(agent->fetcher, topic); /* fetches are served whoever leads; sessions tell their clients */
 }
 
 static Status data_module_start(Agent *agent)
@@ -253,6 +253,7 @@ static Status jobs_module_start(Agent *agent)
     modules.reaper = reaper_new(agent);
     modules.mover = mover_new(agent);
     modules.chores = chores_new(agent);
+    catalog_on_refresh(agent->catalog, broker_configs_read, agent);
     bool made = agent->lease && modules.watch && modules.reaper && modules.mover && modules.chores;
     return made ? status_ok() : modules_no_memory();
 }
@@ -266,6 +267,7 @@ static void jobs_module_drain(Agent *agent, const Module *module, ModuleDrained 
 
 static void jobs_module_stop(Agent *agent)
 {
+    catalog_on_refresh(agent->catalog, NULL, NULL);
     chores_free(modules.chores);
     mover_free(modules.mover);
     reaper_free(modules.reaper);

@@ -117,6 +117,8 @@ SETTING(reap_interval_ms, DURATION, "60s", 100, 86400000, "", RELOADABLE,
         "How often objects that nothing refers to are looked for.")
 SETTING(reap_objects_max, COUNT, "1000", 1, 10000, "", RELOADABLE,
         "Objects deleted in one such round.")
+SETTING(retention_interval_ms, DURATION, "5min", 10, 86400000, "", RELOADABLE,
+        "How often records are looked for that their topic's retention.ms or retention.bytes lets go, and how long after its start an agent does so first.")
 SETTING(mover_interval_ms, DURATION, "1s", 10, 3600000, "", RELOADABLE,
         "How often records that PostgreSQL holds are looked at: whether they are to move to an object. When they are is a setting of PostgreSQL: streamhouse.inline_move_bytes and streamhouse.inline_move_age.")
 SETTING(mover_bytes_max, BYTES, "64MiB", 65536, 1073741824, "", RELOADABLE,
@@ -149,6 +151,10 @@ SETTING(fetch_bytes_max, BYTES, "55MiB", 1024, 1073741824, "", RELOADABLE,
         "Most bytes of one Fetch reply, whatever the client asks for.")
 SETTING(fetch_wait_ms, DURATION, "60s", 0, 3600000, "", RELOADABLE,
         "Longest time a Fetch waits for new records, whatever the client asks for.")
+SETTING(fetch_sessions_max, COUNT, "1000", 0, 1000000, "", RELOADABLE,
+        "Most fetch sessions kept for clients, as Kafka's max.incremental.fetch.session.cache.slots. 0: none, so that every Fetch names all of its partitions.")
+SETTING(fetch_session_bytes_max, BYTES, "64MiB", 0, 1099511627776, "", RELOADABLE,
+        "Memory for fetch sessions: about 300 bytes for each partition of each.")
 SETTING(tail_bytes_max, BYTES, "64MiB", 0, 1099511627776, "", RELOADABLE,
         "Memory for the latest records, which consumers of the tail are served from.")
 SETTING(cache_bytes_max, BYTES, "48MiB", 0, 1099511627776, "", RELOADABLE,

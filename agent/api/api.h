@@ -1,5 +1,6 @@
 /* api.h: what the handlers of Kafka's APIs share. Each handler is in the file of its subject: produce.c,
- * fetch.c, metadata.c, topics.c, configs.c, offsets.c, cluster.c, producers.c; apis.c is the table of all. */
+ * fetch.c, metadata.c, topics.c, configs.c, offsets.c, cluster.c, producers.c,
+ * telemetry.c; apis.c is the table of all. */
 #ifndef STREAMHOUSE_API_H
 #define STREAMHOUSE_API_H
 
@@ -24,7 +25,19 @@ void create_topics_handle(KafkaRequest *request);
 void delete_topics_handle(KafkaRequest *request);
 void create_partitions_handle(KafkaRequest *request);
 void describe_configs_handle(KafkaRequest *request);
+void alter_configs_handle(KafkaRequest *request);
+void incremental_alter_configs_handle(KafkaRequest *request);
+void delete_records_handle(KafkaRequest *request);
+void elect_leaders_handle(KafkaRequest *request);
+void alter_reassignments_handle(KafkaRequest *request);
+void list_reassignments_handle(KafkaRequest *request);
+void describe_log_dirs_handle(KafkaRequest *request);
+void describe_producers_handle(KafkaRequest *request);
+void list_config_resources_handle(KafkaRequest *request);
+void describe_topic_partitions_handle(KafkaRequest *request);
 void init_producer_id_handle(KafkaRequest *request);
+void telemetry_subscriptions_handle(KafkaRequest *request);
+void push_telemetry_handle(KafkaRequest *request);
 
 static inline Agent *api_agent(const KafkaRequest *request)
 {

@@ -6,9 +6,12 @@
 static const char no_coordinator[] =
     "consumer groups and transactions are not supported yet; assign partitions by hand";
 
-enum { ENDPOINT_BROKERS = 1 };
+enum { ENDPOINT_BROKERS = 1, ENDPOINT_CONTROLLERS = 2 };
+/* Kafka's AclOperation as bits: create, alter, describe, cluster action, describe and alter configs,
+ * idempotent write. Whoever reaches an agent may do all of it. */
+enum { CLUSTER_OPERATIONS = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12 };
 
-void describe_cluster_handle(KafkaRequest *request)
+static void describe_cluster_reply(KafkaRequest *request)
 {
     const KafkaDescribeClusterRequest *asked = request->message;
     Agent *agent = api_agent(request);
@@ -20,9 +23,16 @@ void describe_cluster_handle(KafkaRequest *request)
     response.cluster_id = slice_of_text(catalog_cluster_id(agent->catalog));
     response.controller_id = lease_agent_id(agent->lease);
     if (asked->endpoint_type != ENDPOINT_BROKERS) {
-        response.error_code = KAFKA_ERROR_UNSUPPORTED_ENDPOINT_TYPE;
+        bool known = asked->endpoint_type == ENDPOINT_CONTROLLERS;
+        response.error_code =
+            known ? KAFKA_ERROR_MISMATCHED_ENDPOINT_TYPE : KAFKA_ERROR_UNSUPPORTED_ENDPOINT_TYPE;
+        response.error_message = known ? SLICE_LITERAL("this is a broker, not a controller")
+                                       : SLICE_LITERAL("there is no such type of endpoint");
         kafka_request_reply(request, &response);
         return;
+    }
+    if (asked->include_cluster_authorized_operations) {
+        response.cluster_authorized_operations = CLUSTER_OPERATIONS;
     }
     response.brokers.items = kafka_items_new(&request->arena, &KAFKA_DESCRIBE_CLUSTER_RESPONSE_BROKER, count);
     for (size_t i = 0; response.brokers.items && i < count; i++) {
@@ -34,6 +44,21 @@ void describe_cluster_handle(KafkaRequest *request)
         response.brokers.count++;
     }
     kafka_request_reply(request, &response);
+}
+
+static void describe_cluster_refreshed(void *argument, const Status *status)
+{
+    (void)status;
+    describe_cluster_reply(argument);
+}
+
+void describe_cluster_handle(KafkaRequest *request)
+{
+    if (catalog_is_loaded(api_agent(request)->catalog)) {
+        describe_cluster_reply(request);
+    } else {
+        catalog_refresh(api_agent(request)->catalog, describe_cluster_refreshed, request);
+    }
 }
 
 void find_coordinator_handle(KafkaRequest *request)
