@@ -19,9 +19,7 @@
 enum {
     EXIT_AT_ONCE = 130,
     /* How long handles may take to close after everything was stopped. */
-    STOP_TIMEOUT_MS = 5000,
-    /* Files the agent needs besides its connections: store, PostgreSQL, HTTP, libraries. */
-    FILES_BESIDE_CONNECTIONS = 256
+    STOP_TIMEOUT_MS = 5000
 };
 
 static const char *const state_names[] = {
@@ -213,12 +211,12 @@ static void process_prepare(const Settings *settings)
     signal(SIGPIPE, SIG_IGN);
     process_limit_cores(settings->core_dumps);
     process_keep_memory();
-    int64_t files = process_raise_files();
-    if (files < (int64_t)settings->connections_max + FILES_BESIDE_CONNECTIONS) {
-        journal_with(JOURNAL_WARN, "agent", JOURNAL_FIELDS(FIELD_INT("files_max", files)),
-                     "the limit of open files allows fewer than connections_max = %d connections; raise it "
+    int connections = process_connections_max(settings->connections_max);
+    if (connections < settings->connections_max) {
+        journal_with(JOURNAL_WARN, "agent", JOURNAL_FIELDS(FIELD_INT("files_max", process_raise_files())),
+                     "the limit of open files allows %d connections and not connections_max = %d; raise it "
                      "(ulimit -n)",
-                     settings->connections_max);
+                     connections, settings->connections_max);
     }
     snprintf(threads, sizeof(threads), "%d", settings->worker_threads);
     setenv("UV_THREADPOOL_SIZE", threads, 1);

@@ -15,6 +15,7 @@
 #include "agent/journal.h"
 #include "agent/kafka/server.h"
 #include "agent/log/service.h"
+#include "agent/process.h"
 #include "agent/read/fetcher.h"
 #include "agent/store_metrics.h"
 #include "common/store/store.h"
@@ -289,7 +290,8 @@ static Status kafka_module_start(Agent *agent)
         .port = (uint16_t)settings->kafka_port,
         .frame_bytes_max = (size_t)settings->frame_bytes_max,
         .buffered_bytes_max = (size_t)settings->produce_bytes_max,
-        .connections_max = settings->connections_max,
+        .unsent_bytes_max = (size_t)settings->unsent_bytes_max,
+        .connections_max = process_connections_max(settings->connections_max),
         .in_flight_max = settings->connection_requests_max,
         .idle_timeout_ms = settings->connection_idle_ms,
     };

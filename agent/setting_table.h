@@ -42,13 +42,15 @@ SETTING(advertised_host, TEXT, "auto", 1, 255, "", AUTOMATIC,
 SETTING(advertised_port, PORT, "auto", 0, 65535, "", AUTOMATIC,
         "Port that clients are told. auto: the one listened on.")
 SETTING(connections_max, COUNT, "10000", 1, 1000000, "", RELOADABLE,
-        "Most Kafka connections at a time; a further one is closed at once.")
+        "Most Kafka connections at a time. For a further one makes way who has connected and never asked for anything, else who has been idle the longest; it is closed when all are busy.")
 SETTING(connection_idle_ms, DURATION, "10min", 1000, 86400000, "", RELOADABLE,
         "A Kafka connection without a request for this long is closed.")
 SETTING(connection_requests_max, COUNT, "64", 1, 10000, "", RELOADABLE,
         "Requests of one connection that are worked on at a time; more wait in its socket.")
 SETTING(frame_bytes_max, BYTES, "100MiB", 1024, 1073741824, "", RELOADABLE,
         "Largest Kafka request; a connection that announces a larger one is closed.")
+SETTING(unsent_bytes_max, BYTES, "256MiB", 1048576, 1099511627776, "", 0,
+        "Most bytes of replies that clients have not taken yet. Beyond it, clients that take nothing for two seconds are cut off; a reply that would make it twice as much is not sent, and its connection is closed.")
 SETTING(auto_create_topics, BOOL, "yes", 0, 0, "", RELOADABLE,
         "Whether a client that asks for an unknown topic gets it created.")
 SETTING(default_partitions, COUNT, "1", 1, 10000, "", RELOADABLE,
