@@ -40,14 +40,14 @@ EXCEPTION WHEN lock_not_available THEN
 END $$;
 COMMENT ON FUNCTION streamhouse.offset_create_groups IS 'Creates the groups that are missing, for those who commit without being a member: Kafka''s simple groups, classic and without a protocol type.';
 
--- Written as RETURN, so that it becomes part of the query that calls it.
 CREATE FUNCTION streamhouse.group_has_members(group_id int) RETURNS bool
 LANGUAGE sql STABLE
 RETURN EXISTS (SELECT FROM streamhouse.group_member AS m WHERE m.group_id = group_has_members.group_id)
     OR EXISTS (SELECT FROM streamhouse.classic_member AS c WHERE c.group_id = group_has_members.group_id);
 COMMENT ON FUNCTION streamhouse.group_has_members IS 'Whether a group has members, of either kind.';
 
--- Who asks the wrong agent does no harm, and is told to go elsewhere so that clients settle on one.
+-- Who asks the wrong agent does no harm, and is told to go elsewhere so that clients settle on one. Written as RETURN, so
+-- that it becomes part of the query that calls it.
 CREATE FUNCTION streamhouse.group_is_elsewhere(coordinator_id int, agent_id int, live int[]) RETURNS bool
 LANGUAGE sql IMMUTABLE
 RETURN coalesce(coordinator_id <> agent_id AND coordinator_id = ANY (live), false);
@@ -87,10 +87,10 @@ BEGIN
              WHEN g.group_id IS NULL OR NOT g.group_id = ANY (locked) THEN 14
              WHEN streamhouse.group_is_elsewhere(g.coordinator_id, offset_check_commits.agent_id, live) THEN 16
              WHEN g.group_id = ANY (denied) THEN 30
-             WHEN r.epoch < 0 AND NOT streamhouse.group_has_members(g.group_id) THEN 0
+             WHEN r.epoch < 0 AND NOT h.has_members THEN 0
              WHEN r.epoch < 0 AND r.member_id = '' AND r.instance_id = '' THEN 25
              WHEN g.group_type = 'classic' THEN
-                 CASE WHEN r.epoch > g.group_epoch AND (r.epoch = g.group_epoch + 1 OR streamhouse.group_has_members(g.group_id)) THEN 27
+                 CASE WHEN r.epoch > g.group_epoch AND (r.epoch = g.group_epoch + 1 OR h.has_members) THEN 27
                       WHEN r.instance_id <> '' AND r.member_id <> (SELECT c.member_id FROM streamhouse.classic_member AS c
                                                                    WHERE c.group_id = g.group_id AND c.instance_id = r.instance_id) THEN 82
                       WHEN NOT EXISTS (SELECT FROM streamhouse.classic_member AS c
@@ -108,7 +108,10 @@ BEGIN
     INTO errors
     FROM unnest(group_ids, names, member_ids, member_epochs, instance_ids, versions) WITH ORDINALITY
          AS r (group_id, name, member_id, epoch, instance_id, version, n)
-    LEFT JOIN streamhouse.consumer_group AS g ON g.group_id = r.group_id;
+    LEFT JOIN streamhouse.consumer_group AS g ON g.group_id = r.group_id
+    -- group_has_members(), which would be a call for each
+    CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM streamhouse.classic_member AS c WHERE c.group_id = g.group_id)
+                               OR EXISTS (SELECT FROM streamhouse.group_member AS m WHERE m.group_id = g.group_id) AS has_members) AS h;
     RETURN errors;
 END $$;
 COMMENT ON FUNCTION streamhouse.offset_check_commits IS 'Kafka''s error code for each request to commit offsets, whose groups are locked; group id 0: there is none. Version is OffsetCommit''s, 0 for SQL: older ones know fewer errors.';
@@ -305,16 +308,20 @@ DECLARE
 BEGIN
     checked := streamhouse.offset_check_fetches(agent_id, groups, member_ids, member_epochs);
     group_ids := checked.group_ids;
-    errors := checked.errors;
+    -- What is asked for twice would be answered twice, however large it is.
+    errors := ARRAY(SELECT CASE WHEN e.error = 0 AND e.group_id <> 0 AND row_number() OVER (PARTITION BY e.group_id ORDER BY e.n) > 1 THEN 42 ELSE e.error END
+                    FROM unnest(group_ids, checked.errors) WITH ORDINALITY AS e (group_id, error, n) ORDER BY e.n);
     RETURN QUERY
     SELECT e.n::int, NULL::int, NULL::int, NULL::int, -1::int8, -1, '', e.error::int2
     FROM unnest(errors) WITH ORDINALITY AS e (error, n) WHERE e.error <> 0
     UNION ALL
     SELECT w.request, w.place::int, w.topic_id, w.partition, coalesce(o.committed_offset, -1), coalesce(o.leader_epoch, -1), coalesce(o.metadata, ''),
-           CASE WHEN w.topic_id = ANY (denied) THEN 29 ELSE 0 END::int2
-    FROM unnest(requests, topic_ids, partitions) WITH ORDINALITY AS w (request, topic_id, partition, place)
+           CASE WHEN w.times > 1 THEN 42 WHEN w.topic_id = ANY (denied) THEN 29 ELSE 0 END::int2
+    FROM (SELECT w.*, row_number() OVER (PARTITION BY w.request, w.topic_id, w.partition ORDER BY w.place) AS times
+          FROM unnest(requests, topic_ids, partitions) WITH ORDINALITY AS w (request, topic_id, partition, place)) AS w
     LEFT JOIN LATERAL (SELECT o.* FROM streamhouse.group_offset AS o
-                       WHERE o.group_id = group_ids[w.request] AND o.topic_id = w.topic_id AND o.partition = w.partition AND NOT w.topic_id = ANY (denied)
+                       WHERE o.group_id = group_ids[w.request] AND o.topic_id = w.topic_id AND o.partition = w.partition
+                         AND w.times = 1 AND NOT w.topic_id = ANY (denied)
                        ORDER BY o.commit_id DESC LIMIT 1) AS o ON true
     WHERE errors[w.request] = 0
     UNION ALL
@@ -331,7 +338,7 @@ CREATE FUNCTION sh_offset_fetch_many(agent_id int, groups text[], member_ids tex
                                      requests int[], topic_ids int[], partitions int[])
 RETURNS TABLE (request int, place int, topic_id int, partition int, "offset" int8, leader_epoch int, metadata text, error_code int2)
 LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1000 AS 'MODULE_PATHNAME', 'streamhouse_as_owner';
-COMMENT ON FUNCTION sh_offset_fetch_many IS 'Kafka''s OffsetFetch for several groups at once. The first arrays have an element for each group: its name, the member that asks (empty: none) with its epoch, and 1 in wants_all for all its offsets. The others have an element for each partition that is named; requests says of which group, from 1, and place is its place. Of all offsets only those come that were committed, by group, topic and partition. An error of a whole request is a row without a partition: 16 NOT_COORDINATOR, 25 UNKNOWN_MEMBER_ID, 30 GROUP_AUTHORIZATION_FAILED, 113 STALE_MEMBER_EPOCH; of a partition: 29 TOPIC_AUTHORIZATION_FAILED. A group that does not exist has no offsets.';
+COMMENT ON FUNCTION sh_offset_fetch_many IS 'Kafka''s OffsetFetch for several groups at once. The first arrays have an element for each group: its name, the member that asks (empty: none) with its epoch, and 1 in wants_all for all its offsets. The others have an element for each partition that is named; requests says of which group, from 1, and place is its place. Of all offsets only those come that were committed, by group, topic and partition. An error of a whole request is a row without a partition: 16 NOT_COORDINATOR, 25 UNKNOWN_MEMBER_ID, 30 GROUP_AUTHORIZATION_FAILED, 42 INVALID_REQUEST (named twice), 113 STALE_MEMBER_EPOCH; of a partition: 29 TOPIC_AUTHORIZATION_FAILED, 42 INVALID_REQUEST (named twice). A group that does not exist has no offsets.';
 
 CREATE FUNCTION streamhouse.offset_fetch("group" text, member_id text, member_epoch int, topic_ids int[], partitions int[])
 RETURNS TABLE (topic_id int, partition int, "offset" int8, leader_epoch int, metadata text, error_code int2)
@@ -347,7 +354,8 @@ BEGIN
     RETURN QUERY
     SELECT f.topic_id, f.partition, f."offset", f.leader_epoch, f.metadata, f.error_code
     FROM streamhouse.offset_fetch_many(NULL, ARRAY["group"], ARRAY[coalesce(member_id, '')], ARRAY[coalesce(member_epoch, -1)],
-             ARRAY[CASE WHEN topic_ids IS NULL THEN 1 ELSE 0 END], array_fill(1, ARRAY[coalesce(cardinality(topic_ids), 0)]), topic_ids, partitions) AS f;
+             ARRAY[CASE WHEN topic_ids IS NULL THEN 1 ELSE 0 END], array_fill(1, ARRAY[coalesce(cardinality(topic_ids), 0)]), topic_ids, partitions) AS f
+    ORDER BY f.place, f.topic_id, f.partition;
 END $$;
 COMMENT ON FUNCTION streamhouse.offset_fetch IS 'sh_offset_fetch() with the owner''s rights.';
 

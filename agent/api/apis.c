@@ -8,7 +8,11 @@ const ApiHandler api_handlers[] = {
     [KAFKA_FETCH] = { .handle = fetch_handle, .oldest = 4, .newest = 18 },
     [KAFKA_LIST_OFFSETS] = { .handle = list_offsets_handle, .oldest = 1, .newest = 11 },
     [KAFKA_METADATA] = { .handle = metadata_handle, .oldest = 0, .newest = 13 },
+    [KAFKA_OFFSET_COMMIT] = { .handle = offset_commit_handle, .oldest = 2, .newest = 10 },
+    [KAFKA_OFFSET_FETCH] = { .handle = offset_fetch_handle, .oldest = 1, .newest = 10 },
     [KAFKA_FIND_COORDINATOR] = { .handle = find_coordinator_handle, .oldest = 0, .newest = 6 },
+    [KAFKA_DESCRIBE_GROUPS] = { .handle = describe_groups_handle, .oldest = 0, .newest = 6 },
+    [KAFKA_LIST_GROUPS] = { .handle = list_groups_handle, .oldest = 0, .newest = 5 },
     [KAFKA_API_VERSIONS] = { .handle = api_versions_handle, .oldest = 0, .newest = 4 },
     [KAFKA_CREATE_TOPICS] = { .handle = create_topics_handle, .oldest = 2, .newest = 7 },
     [KAFKA_DELETE_TOPICS] = { .handle = delete_topics_handle, .oldest = 1, .newest = 6 },
@@ -16,6 +20,8 @@ const ApiHandler api_handlers[] = {
     [KAFKA_OFFSET_FOR_LEADER_EPOCH] = { .handle = leader_epoch_handle, .oldest = 2, .newest = 4 },
     [KAFKA_DESCRIBE_CONFIGS] = { .handle = describe_configs_handle, .oldest = 1, .newest = 4 },
     [KAFKA_CREATE_PARTITIONS] = { .handle = create_partitions_handle, .oldest = 0, .newest = 3 },
+    [KAFKA_DELETE_GROUPS] = { .handle = delete_groups_handle, .oldest = 0, .newest = 2 },
+    [KAFKA_OFFSET_DELETE] = { .handle = offset_delete_handle, .oldest = 0, .newest = 0 },
     [KAFKA_DESCRIBE_CLUSTER] = { .handle = describe_cluster_handle, .oldest = 0, .newest = 2 },
 };
 
