@@ -2,7 +2,7 @@
 
 CREATE FUNCTION streamhouse.group_offset_write(states int[], requests int[], group_ids int[], member_ids text[], topic_ids int[], partitions int[],
                                                offsets int8[], leader_epochs int[], metadata text[], wait_ms int) RETURNS int[]
-LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'streamhouse_group_offset_write';
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'streamhouse_group_offset_write';
 COMMENT ON FUNCTION streamhouse.group_offset_write IS 'Commits those of the offsets whose state is 0, each if it gets the lock of its partition''s row within wait_ms, and gives the states back: 0 committed, 14 busy, -1 there is no row; others stay as they are. A request is the place of its group and member in group_ids and member_ids, from 1; member id empty: none. Of a partition that is named several times the last one counts.';
 
 CREATE FUNCTION streamhouse.offset_at(topic_id int, partition int, "timestamp" int8) RETURNS int8
@@ -24,21 +24,29 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION streamhouse.offset_check IS 'Raises SH003, 22023 or SH012 for an offset that cannot be committed.';
 
-CREATE FUNCTION streamhouse.offset_create_groups(names text[], member_epochs int[]) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+-- Whoever makes a group of the same name in an open transaction is hardly waited for.
+CREATE FUNCTION streamhouse.offset_create_group(name text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '10ms'
 AS $$
 BEGIN
     INSERT INTO streamhouse.consumer_group (name, group_type, protocol_type, version, role)
-    SELECT w.name, 'classic', '', streamhouse.group_version(), streamhouse.caller()
-    FROM (SELECT DISTINCT r.name FROM unnest(names, member_epochs) AS r (name, member_epoch)
-          WHERE r.member_epoch < 0 AND length(r.name) BETWEEN 1 AND 1000) AS w
-    WHERE NOT EXISTS (SELECT FROM streamhouse.consumer_group AS g WHERE g.name = w.name)
-    ORDER BY w.name COLLATE "C" -- two that make the same ones do not wait for each other in a circle
+    VALUES (name, 'classic', '', streamhouse.group_version(), streamhouse.caller())
     ON CONFLICT DO NOTHING;
 EXCEPTION WHEN lock_not_available THEN
-    RETURN; -- somebody is making one of them
+    RETURN;
 END $$;
-COMMENT ON FUNCTION streamhouse.offset_create_groups IS 'Creates the groups that are missing, for those who commit without being a member: Kafka''s simple groups, classic and without a protocol type.';
+COMMENT ON FUNCTION streamhouse.offset_create_group IS 'Creates Kafka''s simple group, classic and without a protocol type, unless there is one or somebody is making one.';
+
+CREATE FUNCTION streamhouse.offset_create_groups(names text[], member_epochs int[]) RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT streamhouse.offset_create_group(w.name)
+    FROM (SELECT DISTINCT r.name FROM unnest(names, member_epochs) AS r (name, member_epoch)
+          WHERE r.member_epoch < 0 AND length(r.name) BETWEEN 1 AND 1000
+            AND NOT EXISTS (SELECT FROM streamhouse.consumer_group AS g WHERE g.name = r.name)
+          ORDER BY r.name) AS w -- two that make the same ones do not wait for each other in a circle
+$$;
+COMMENT ON FUNCTION streamhouse.offset_create_groups IS 'Creates the groups that are missing, for those who commit without being a member.';
 
 CREATE FUNCTION streamhouse.group_has_members(group_id int) RETURNS bool
 LANGUAGE sql STABLE
@@ -187,8 +195,9 @@ BEGIN
           FOR UPDATE SKIP LOCKED) AS l;
     FOR changed IN SELECT g.* FROM streamhouse.consumer_group AS g WHERE g.group_id = ANY (alone) LOOP
         PERFORM streamhouse.offset_rows_make(changed, array_agg(w.topic_id), array_agg(w.partition))
-        FROM unnest(states, requests, topic_ids, partitions) AS w (state, request, topic_id, partition)
-        WHERE w.state = -1 AND group_ids[w.request] = changed.group_id;
+        FROM (SELECT DISTINCT w.topic_id, w.partition
+              FROM unnest(states, requests, topic_ids, partitions) AS w (state, request, topic_id, partition)
+              WHERE w.state = -1 AND group_ids[w.request] = changed.group_id) AS w;
     END LOOP;
     RETURN ARRAY(SELECT CASE WHEN w.state = 0 THEN -2 WHEN w.state <> -1 THEN w.state
                              WHEN group_ids[w.request] = ANY (alone) THEN 0 ELSE 14 END
@@ -207,6 +216,9 @@ DECLARE
     locked int[];
     states int[];
 BEGIN
+    IF coalesce(cardinality(requests), 0) = 0 THEN
+        RETURN '{}';
+    END IF;
     SELECT array_agg(coalesce(g.group_id, 0) ORDER BY r.n) INTO group_ids
     FROM unnest(groups) WITH ORDINALITY AS r (name, n) LEFT JOIN streamhouse.consumer_group AS g ON g.name = r.name;
     IF 0 = ANY (group_ids) THEN

@@ -21,7 +21,7 @@ enum {
     WAITING_BYTES_MAX = 64 * 1024 * 1024,
     BUSY_TRIES_MAX = 10,
     BUSY_AGAIN_MS = 10,
-    CALL_DEADLINE_MS = 20 * 1000,
+    CALL_DEADLINE_MS = 5 * 1000, /* offsets.commit.timeout.ms */
     CALL_ARENA_BYTES_MAX = 64 * 1024 * 1024,
     ENTRY_BYTES = 64 /* what an entry costs on its way, beside its text */
 };
