@@ -197,8 +197,7 @@ BEGIN
       AND (p.topic_id, p.partition) NOT IN (SELECT * FROM unnest(target.topic_ids, target.partitions));
     PERFORM streamhouse.group_make_offsets(group_id, target.topic_ids, target.partitions);
     UPDATE streamhouse.consumer_group AS g
-    SET target_epoch = g.group_epoch, assignor = chosen, version = streamhouse.group_version(),
-        emptied_at = CASE WHEN NOT EXISTS (SELECT FROM streamhouse.group_member AS m WHERE m.group_id = group_id) THEN coalesce(g.emptied_at, clock_timestamp()) END
+    SET target_epoch = g.group_epoch, assignor = chosen, version = streamhouse.group_version()
     WHERE g.group_id = group_id;
 END $$;
 COMMENT ON FUNCTION streamhouse.group_retarget IS 'Computes and writes the target assignment for the current group epoch.';
@@ -235,7 +234,7 @@ DECLARE
     due int;
     refreshed int := 0;
 BEGIN
-    FOR due IN SELECT g.group_id FROM streamhouse.consumer_group AS g WHERE g.group_type = 'consumer' AND streamhouse.group_is_due(g) LOOP
+    FOR due IN SELECT g.group_id FROM streamhouse.consumer_group AS g WHERE streamhouse.group_is_due(g) LOOP
         PERFORM FROM streamhouse.consumer_group AS g WHERE g.group_id = due FOR UPDATE SKIP LOCKED;
         IF FOUND THEN
             PERFORM streamhouse.group_refresh(due);

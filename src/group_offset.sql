@@ -97,7 +97,7 @@ BEGIN
              WHEN g.group_id = ANY (denied) THEN 30
              WHEN r.epoch < 0 AND NOT h.has_members THEN 0
              WHEN r.epoch < 0 AND r.member_id = '' AND r.instance_id = '' THEN 25
-             WHEN g.group_type = 'classic' THEN
+             WHEN g.group_type = 'classic' OR NOT h.has_members THEN -- an empty group may be becoming a classic one
                  CASE WHEN r.epoch > g.group_epoch AND (r.epoch = g.group_epoch + 1 OR h.has_members) THEN 27
                       WHEN r.instance_id <> '' AND r.member_id <> (SELECT c.member_id FROM streamhouse.classic_member AS c
                                                                    WHERE c.group_id = g.group_id AND c.instance_id = r.instance_id) THEN 82
@@ -187,18 +187,19 @@ AS $$
 #variable_conflict use_column
 DECLARE
     alone int[];
-    changed streamhouse.consumer_group;
 BEGIN
     SELECT array_agg(l.group_id) INTO alone
     FROM (SELECT g.group_id FROM streamhouse.consumer_group AS g
           WHERE g.group_id IN (SELECT group_ids[w.request] FROM unnest(states, requests) AS w (state, request) WHERE w.state = -1)
           FOR UPDATE SKIP LOCKED) AS l;
-    FOR changed IN SELECT g.* FROM streamhouse.consumer_group AS g WHERE g.group_id = ANY (alone) LOOP
-        PERFORM streamhouse.offset_rows_make(changed, array_agg(w.topic_id), array_agg(w.partition))
-        FROM (SELECT DISTINCT w.topic_id, w.partition
-              FROM unnest(states, requests, topic_ids, partitions) AS w (state, request, topic_id, partition)
-              WHERE w.state = -1 AND group_ids[w.request] = changed.group_id) AS w;
-    END LOOP;
+    UPDATE streamhouse.consumer_group AS g SET version = streamhouse.group_version() WHERE g.group_id = ANY (alone); -- as group_touch()
+    INSERT INTO streamhouse.group_offset (group_id, topic_id, partition, commit_id, committed_offset, leader_epoch, metadata, committed_at)
+    SELECT w.group_id, w.topic_id, w.partition, 0, -1, -1, '', clock_timestamp()
+    FROM (SELECT DISTINCT group_ids[w.request] AS group_id, w.topic_id, w.partition
+          FROM unnest(states, requests, topic_ids, partitions) AS w (state, request, topic_id, partition)
+          WHERE w.state = -1 AND group_ids[w.request] = ANY (alone)) AS w
+    WHERE NOT EXISTS (SELECT FROM streamhouse.group_offset AS o
+                      WHERE o.group_id = w.group_id AND o.topic_id = w.topic_id AND o.partition = w.partition);
     RETURN ARRAY(SELECT CASE WHEN w.state = 0 THEN -2 WHEN w.state <> -1 THEN w.state
                              WHEN group_ids[w.request] = ANY (alone) THEN 0 ELSE 14 END
                  FROM unnest(states, requests) WITH ORDINALITY AS w (state, request, n) ORDER BY w.n);

@@ -2,6 +2,7 @@
 #include "agent/api/api.h"
 
 #include "agent/brain/brain.h"
+#include "agent/utf8.h"
 
 Topic *api_topic(const KafkaRequest *request, Slice name, const KafkaUuid *topic_id, KafkaError *error)
 {
@@ -62,42 +63,7 @@ KafkaError api_group_error(const BrainResult *result)
                                                 : KAFKA_ERROR_COORDINATOR_NOT_AVAILABLE;
 }
 
-/* The bytes of the UTF-8 character that text begins with, 0 when it begins with none; size is above 0. */
-static size_t utf8_character(const uint8_t *text, size_t size)
-{
-    static const struct {
-        uint8_t mask;
-        uint8_t lead;
-        uint32_t least; /* a shorter form would do for anything below */
-    } forms[] = {
-        { 0x80, 0x00, 0x01 }, { 0xE0, 0xC0, 0x80 }, { 0xF0, 0xE0, 0x800 }, { 0xF8, 0xF0, 0x10000 }
-    };
-    enum { FORMS = sizeof(forms) / sizeof(forms[0]) };
-    for (size_t length = 1; length <= FORMS && length <= size; length++) {
-        if ((text[0] & forms[length - 1].mask) != forms[length - 1].lead) {
-            continue;
-        }
-        uint32_t code = text[0] & (uint8_t)~forms[length - 1].mask;
-        for (size_t i = 1; i < length; i++) {
-            if ((text[i] & 0xC0) != 0x80) {
-                return 0;
-            }
-            code = code << 6 | (text[i] & 0x3F);
-        }
-        bool is_surrogate = code >= 0xD800 && code <= 0xDFFF;
-        return code >= forms[length - 1].least && code <= 0x10FFFF && !is_surrogate ? length : 0;
-    }
-    return 0;
-}
-
 bool api_text_is_storable(Slice text)
 {
-    for (size_t at = 0; at < text.size;) {
-        size_t length = utf8_character(text.data + at, text.size - at);
-        if (length == 0) {
-            return false;
-        }
-        at += length;
-    }
-    return true;
+    return slice_is_null(text) || utf8_is_text(text);
 }

@@ -1,6 +1,6 @@
 /* api.h: what the handlers of Kafka's APIs share. Each handler is in the file of its subject: produce.c,
- * fetch.c, metadata.c, topics.c, configs.c, offsets.c, offset_commit.c, offset_fetch.c, groups.c, cluster.c,
- * producers.c; apis.c is the table of all. */
+ * fetch.c, metadata.c, topics.c, configs.c, offsets.c, offset_commit.c, offset_fetch.c, group_admin.c,
+ * cluster.c, producers.c; apis.c is the table of all. */
 #ifndef STREAMHOUSE_API_H
 #define STREAMHOUSE_API_H
 

@@ -1,6 +1,7 @@
 /* offset_gather.c: commits of offsets in few transactions. One call is under way at a time; what comes
- * meanwhile goes in the next, up to a bound. What somebody else had locked goes again a little later, and
- * holds up nobody; after some tries the client is told to. A call that fails as a whole, though the brain can
+ * meanwhile goes in the next, up to a bound; a request of more partitions goes in several, one after the
+ * other. What somebody else had locked goes again a little later, and holds up nobody; after some tries the
+ * client is told to. A call that fails as a whole, though the brain can
  * be reached, is taken apart, so that one request can never fail others. */
 #include "agent/api/offset_gather.h"
 
@@ -15,8 +16,8 @@
 #include "common/arena.h"
 
 enum {
-    CALL_REQUESTS_MAX = 1000,
-    CALL_PARTITIONS_MAX = 10 * 1000, /* a larger request goes by itself */
+    CALL_REQUESTS_MAX = 300, /* some milliseconds: heartbeats take the same line */
+    CALL_PARTITIONS_MAX = 1500,
     CALL_BYTES_MAX = 4 * 1024 * 1024,
     WAITING_BYTES_MAX = 64 * 1024 * 1024,
     BUSY_TRIES_MAX = 10,
@@ -97,13 +98,25 @@ static bool entry_is_pending(const OffsetEntry *entry)
     return *entry->error_code == KAFKA_ERROR_COORDINATOR_LOAD_IN_PROGRESS;
 }
 
-static size_t committing_pending(const OffsetCommitting *committing)
+static size_t committing_pending(const OffsetCommitting *committing, size_t from, size_t to)
 {
     size_t pending = 0;
-    for (size_t i = 0; i < committing->count; i++) {
+    for (size_t i = from; i < to; i++) {
         pending += entry_is_pending(&committing->entries[i]);
     }
     return pending;
+}
+
+/* Sets how far the next call goes, with at most so many entries; says how many. */
+static size_t committing_reach(OffsetCommitting *committing, size_t most)
+{
+    size_t reached = 0;
+    size_t last = committing->first;
+    while (last < committing->count && reached < most) {
+        reached += entry_is_pending(&committing->entries[last++]);
+    }
+    committing->last = last;
+    return reached;
 }
 
 static void committing_refuse(OffsetCommitting *committing, KafkaError error)
@@ -156,6 +169,7 @@ bool offset_gather_put(OffsetGather *gather, OffsetCommitting *committing)
     metric_add(METRIC_OFFSET_COMMITS, 1);
     committing->bytes = bytes;
     committing->tries = 0;
+    committing->first = 0;
     committing->alone = false;
     gather->waiting_bytes += bytes;
     gather->waiting_count++;
@@ -165,10 +179,17 @@ bool offset_gather_put(OffsetGather *gather, OffsetCommitting *committing)
     return true;
 }
 
-/* What was busy goes again, or its client is told. */
+/* The rest of a large request follows; then what was busy goes again, or its client is told. */
 static void gather_settle(OffsetGather *gather, OffsetCommitting *committing)
 {
-    if (committing_pending(committing) == 0 || ++committing->tries >= BUSY_TRIES_MAX || gather->stopped) {
+    committing->first = committing->last;
+    if (committing_pending(committing, committing->first, committing->count) > 0 && !gather->stopped) {
+        list_append(&gather->queue, committing);
+        return;
+    }
+    committing->first = 0;
+    if (committing_pending(committing, 0, committing->count) == 0 || ++committing->tries >= BUSY_TRIES_MAX ||
+        gather->stopped) {
         gather_end(gather, committing);
         return;
     }
@@ -184,12 +205,12 @@ static bool call_apply(OffsetGather *gather, const BrainResult *result)
     int32_t count = codes && errors.count > 0 ? brain_array_int4(&errors, 0, codes, errors.count) : 0;
     size_t pending = 0;
     for (OffsetCommitting *c = gather->calling.first; c; c = c->next) {
-        pending += committing_pending(c);
+        pending += committing_pending(c, c->first, c->last);
     }
     bool matches = (size_t)count == pending;
     int32_t next = 0;
     for (OffsetCommitting *c = gather->calling.first; matches && c; c = c->next) {
-        for (size_t i = 0; i < c->count; i++) {
+        for (size_t i = c->first; i < c->last; i++) {
             if (entry_is_pending(&c->entries[i])) {
                 *c->entries[i].error_code = (int16_t)codes[next++];
             }
@@ -267,7 +288,7 @@ static void call_add(CommitCall *call, const OffsetCommitting *committing)
     call->instance_ids[place] = committing->instance_id;
     call->epochs[place] = committing->epoch;
     call->versions[place] = committing->version;
-    for (size_t i = 0; i < committing->count; i++) {
+    for (size_t i = committing->first; i < committing->last; i++) {
         const OffsetEntry *entry = &committing->entries[i];
         if (entry_is_pending(entry)) {
             call->requests[call->count] = (int32_t)call->request_count;
@@ -312,12 +333,12 @@ static size_t gather_choose(OffsetGather *gather, size_t *requests)
     size_t bytes = 0;
     *requests = 0;
     while (gather->queue.first && *requests < CALL_REQUESTS_MAX) {
-        const OffsetCommitting *next = gather->queue.first;
+        OffsetCommitting *next = gather->queue.first;
         bool fits = partitions + next->count <= CALL_PARTITIONS_MAX && bytes + next->bytes <= CALL_BYTES_MAX;
         if (*requests > 0 && (!fits || next->alone || gather->calling.first->alone)) {
             break;
         }
-        partitions += committing_pending(next);
+        partitions += committing_reach(next, CALL_PARTITIONS_MAX);
         bytes += next->bytes;
         (*requests)++;
         list_append(&gather->calling, list_take(&gather->queue));

@@ -35,6 +35,8 @@ typedef struct OffsetCommitting {
     /* offset_gather.c's own. */
     struct OffsetCommitting *next;
     size_t bytes;
+    size_t first; /* entries from here to last are in the next call, or in the one under way */
+    size_t last;
     int64_t due_ms;
     int tries;
     bool alone; /* in a call that failed */

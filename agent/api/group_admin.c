@@ -1,5 +1,5 @@
-/* groups.c: DescribeGroups, ListGroups, DeleteGroups. The brain answers from its rows; of a request with many
- * groups it is asked for some at a time, so that an answer's size is bounded and others come between. */
+/* group_admin.c: DescribeGroups, ListGroups, DeleteGroups. The brain answers from its rows; of a request with
+ * many groups it is asked for some at a time, so that an answer's size is bounded and others come between. */
 #include <stdlib.h>
 
 #include "agent/api/api.h"
