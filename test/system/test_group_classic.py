@@ -208,6 +208,7 @@ def test_a_coordinator_that_slept_through_its_lease_does_not_answer_from_memory(
     stale.send(group_wire.HEARTBEAT, 3, string("g") + struct.pack(">i", member.generation) + string(member.member_id) + string(None))
     member.connection = None
     member.kafka = other.kafka
+    wait_until(lambda: find_coordinator(other.kafka, "g")[2] == other.kafka, what="another coordinator")
     assert member.beat_until([wire.NONE]) == wire.NONE
     sleeper.resume()
     assert stale.receive().take("ih")[1] in group_wire.COORDINATOR_GONE
