@@ -375,7 +375,8 @@ static void synced(GroupWait *wait, const GroupAnswer *answer)
     }
     client->last_synced = client->generation;
     if (sscanf(text, "%d:%d:%d:%d", &number, &place, &members, &generation) != 4) {
-        return; /* the leader did not know of it: nothing is assigned */
+        wrong(simulation, "an assignment that is not the leader's");
+        return;
     }
     if (generation != client->generation) {
         wrong(simulation, "an assignment of another generation");
@@ -438,11 +439,25 @@ static void client_sync(Client *client, Group *group)
     group_sync(group, &sync, &client->wait);
 }
 
+/* What the next coordinator would know of a member that is told that all is well. */
+static void client_check_stored(const Client *client)
+{
+    const Rows *rows = &client->simulation->rows;
+    bool found = rows->generation != client->generation;
+    for (size_t i = 0; i < rows->member_count; i++) {
+        found = found || strcmp(rows->members[i].id, client->id) == 0;
+    }
+    if (!found) {
+        wrong(client->simulation, "the brain does not know a member of its generation");
+    }
+}
+
 static void client_beat(Client *client, Group *group)
 {
     Slice instance = client->instance[0] ? slice_of_text(client->instance) : SLICE_NULL;
     KafkaError error = group_heartbeat(group, slice_of_text(client->id), instance, client->generation);
     if (error == KAFKA_ERROR_NONE) {
+        client_check_stored(client);
         client->next_ms = client->simulation->now_ms + BEAT_MS;
     } else {
         client_hear_error(client, error);
