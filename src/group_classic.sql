@@ -26,7 +26,7 @@ CREATE FUNCTION streamhouse.classic_write_members(accepted int[], group_ids int[
                                                   client_ids text[], client_hosts text[], session_timeouts_ms int[], rebalance_timeouts_ms int[],
                                                   assignments bytea[], protocol_counts int[], member_protocols text[], member_metadata bytea[])
 RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off
 AS $$
 BEGIN
     WITH owner AS (
