@@ -55,6 +55,7 @@ struct Agent {
     struct Lease *lease;
     struct Fetcher *fetcher;
     struct OffsetGather *offset_gather;
+    struct GroupService *groups;
     struct KafkaServer *kafka;
     struct HttpServer *http;
 
