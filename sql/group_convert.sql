@@ -89,5 +89,7 @@ SELECT sh_join('empty', '{conv}') IS NOT NULL AS joined;
 SELECT group_type, protocol_type, group_epoch, target_epoch FROM streamhouse.consumer_group WHERE name = 'empty';
 SELECT sh_leave('empty');
 DROP VIEW members;
+DELETE FROM streamhouse.classic_member;
+SELECT sh_delete_group(g) FROM unnest('{g,connect,empty}'::text[]) AS g;
 DROP FUNCTION rejoin, beat, assigned, subscription, name_bytes;
 SELECT sh_delete_topic('conv');
