@@ -68,7 +68,7 @@ SELECT error_code FROM sh_classic_member_join('g', 'c3', NULL, '', '', 45000, 60
 SELECT error_code, generation FROM sh_classic_member_join('g', 's1', 'static', '', '', 45000, 60000, '{range}', ARRAY[subscription('conv')]);
 SELECT error_code, generation FROM sh_classic_member_join('g', 's2', 'static', '', '', 45000, 60000, '{range}', ARRAY[subscription('conv')]);
 SELECT sh_classic_member_heartbeat('g', 's1', 'static', 9) AS fenced;
-SELECT sh_classic_member_leave('g', '{s1,"",nobody}', '{static,static,NULL}');
+SELECT sh_classic_member_leave('g', '{s1,"",nobody}', '{static,static,""}');
 SELECT member_id FROM members;
 -- the last of the new protocol leaves: the group is classic again, its members are told to join
 SELECT beat('n1', -1);

@@ -230,7 +230,7 @@ BEGIN
     FOR i IN 1 .. cardinality(member_ids) LOOP
         SELECT * INTO found_member FROM streamhouse.group_member AS m
         WHERE m.group_id = current.group_id AND m.backend_pid IS NULL
-          AND CASE WHEN instance_ids[i] IS NULL THEN m.member_id = member_ids[i] ELSE m.instance_id = instance_ids[i] END;
+          AND CASE WHEN instance_ids[i] = '' THEN m.member_id = member_ids[i] ELSE m.instance_id = instance_ids[i] END;
         errors := errors || CASE WHEN found_member.member_id IS NULL THEN 25
                                  WHEN coalesce(member_ids[i], '') NOT IN ('', found_member.member_id) THEN 82
                                  ELSE 0 END::int2;
@@ -245,4 +245,4 @@ COMMENT ON FUNCTION streamhouse.classic_member_leave IS 'sh_classic_member_leave
 
 CREATE FUNCTION sh_classic_member_leave("group" text, member_ids text[], instance_ids text[]) RETURNS int2[]
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'streamhouse_as_owner';
-COMMENT ON FUNCTION sh_classic_member_leave IS 'Kafka''s LeaveGroup in a group of type consumer: removes members, of either protocol, by id or by instance id. Gives Kafka''s error code for each: 0, 16 NOT_COORDINATOR, 25 UNKNOWN_MEMBER_ID, 82 FENCED_INSTANCE_ID.';
+COMMENT ON FUNCTION sh_classic_member_leave IS 'Kafka''s LeaveGroup in a group of type consumer: removes members, of either protocol, by id, or by instance id, which is empty for the others. Gives Kafka''s error code for each: 0, 16 NOT_COORDINATOR, 25 UNKNOWN_MEMBER_ID, 82 FENCED_INSTANCE_ID.';

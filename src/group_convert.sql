@@ -58,6 +58,7 @@ BEGIN
     PERFORM streamhouse.group_make_offsets(upgraded.group_id, array_agg(p.topic_id), array_agg(p.partition))
     FROM streamhouse.group_partition AS p WHERE p.group_id = upgraded.group_id;
     PERFORM streamhouse.group_touch(upgraded.group_id);
+    PERFORM pg_notify('streamhouse_group', upgraded.name);
     SELECT * INTO upgraded FROM streamhouse.consumer_group AS g WHERE g.group_id = upgraded.group_id;
     RETURN upgraded;
 END $$;
