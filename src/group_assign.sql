@@ -87,10 +87,12 @@ BEGIN
     DELETE FROM streamhouse.group_member AS m WHERE m.group_id = group_id AND m.member_id = ANY (member_ids);
     GET DIAGNOSTICS removed = ROW_COUNT;
     IF removed > 0 THEN
+        DELETE FROM streamhouse.classic_member AS c WHERE c.group_id = group_id AND c.member_id = ANY (member_ids);
         UPDATE streamhouse.group_partition AS p SET owner_member = NULL, is_revoking = false
         WHERE p.group_id = group_id AND p.owner_member = ANY (member_ids);
         PERFORM streamhouse.group_forget_seen(group_id);
         PERFORM streamhouse.group_bump(group_id);
+        PERFORM streamhouse.group_downgrade(group_id);
     END IF;
     RETURN removed;
 END $$;
@@ -111,12 +113,12 @@ COMMENT ON FUNCTION streamhouse.group_topics_hash IS 'What consumer_group.topics
 CREATE FUNCTION streamhouse.group_is_due(checked streamhouse.consumer_group) RETURNS bool
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT checked.group_epoch > checked.target_epoch
+    SELECT checked.group_type = 'consumer' AND (checked.group_epoch > checked.target_epoch
         OR checked.topics_hash <> streamhouse.group_topics_hash(checked.group_id)
         OR EXISTS (SELECT FROM streamhouse.group_member AS m
                    WHERE m.group_id = checked.group_id
                      AND (NOT streamhouse.member_is_alive(m)
-                          OR m.subscribed_regex IS NOT NULL AND streamhouse.member_topics(m) <> m.resolved_topics))
+                          OR m.subscribed_regex IS NOT NULL AND streamhouse.member_topics(m) <> m.resolved_topics)))
 $$;
 COMMENT ON FUNCTION streamhouse.group_is_due IS 'Whether group_refresh() would do something: a member is gone, topics changed, or the target is not computed yet.';
 
@@ -212,6 +214,10 @@ DECLARE
 BEGIN
     PERFORM streamhouse.group_remove(group_id, (SELECT array_agg(m.member_id) FROM streamhouse.group_member AS m
                                                 WHERE m.group_id = group_id AND NOT streamhouse.member_is_alive(m)));
+    SELECT * INTO current FROM streamhouse.consumer_group AS g WHERE g.group_id = group_id;
+    IF current.group_type = 'classic' THEN
+        RETURN current; -- its coordinator looks after it
+    END IF;
     UPDATE streamhouse.group_member AS m SET resolved_topics = streamhouse.member_topics(m)
     WHERE m.group_id = group_id AND m.subscribed_regex IS NOT NULL AND streamhouse.member_topics(m) <> m.resolved_topics;
     hash := streamhouse.group_topics_hash(group_id);

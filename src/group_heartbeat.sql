@@ -317,6 +317,10 @@ BEGIN
     IF heard.group_id IS NULL THEN
         PERFORM streamhouse.group_fail(25, format('member "%s" is not in group "%s", which does not exist', said.member_id, name),
                                        'It must join, with epoch 0.');
+    ELSIF said.member_epoch = 0 THEN
+        heard := streamhouse.group_as_consumer(heard);
+    ELSIF heard.group_type = 'classic' THEN
+        PERFORM streamhouse.group_fail(25, format('group "%s" is a classic one by now', name), 'The member must join, with epoch 0.');
     END IF;
     PERFORM streamhouse.group_refresh(heard.group_id);
     member := streamhouse.member_find(heard.group_id, said.member_id, said.member_epoch, said.instance_id);

@@ -59,7 +59,7 @@ DECLARE
     member streamhouse.group_member;
 BEGIN
     PERFORM streamhouse.session_check_topics(topics, regex, assignor);
-    joined := streamhouse.group_lock("group", true);
+    joined := streamhouse.group_as_consumer(streamhouse.group_lock("group", true));
     said := streamhouse.session_member(joined.group_id, member_id, topics, regex, assignor, auto_offset_reset, session_timeout_ms);
     -- A session is one member: what it forgot, after an aborted transaction, goes.
     PERFORM streamhouse.group_remove(joined.group_id, ARRAY[m.member_id]) FROM streamhouse.group_member AS m

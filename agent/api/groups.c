@@ -1,120 +1,11 @@
 /* groups.c: JoinGroup, SyncGroup, Heartbeat and LeaveGroup of classic consumer groups: from requests to the
  * coordinator (agent/group/) and back. A reply is made when the coordinator answers, and leaves when it has
  * settled. */
-#include <stdio.h>
-#include <stdlib.h>
-
-#include "agent/api/api.h"
-#include "agent/group/service.h"
+#include "agent/api/group_request.h"
 #include "agent/utf8.h"
 
-enum { JOIN_KNOWN_ID_OLDEST = 4, JOIN_SKIP_OLDEST = 9, JOIN_NULL_PROTOCOL_OLDEST = 7 };
-enum { SYNC_PROTOCOL_OLDEST = 5, LEAVE_MEMBERS_OLDEST = 3, HOST_SIZE = 80 };
-
-/* One request of a group; in the request's arena. */
-typedef struct GroupRequest {
-    KafkaRequest *request;
-    GroupService *service;
-    GroupOpening opening;
-    GroupWait wait;
-    GroupReply reply;
-    bool waiting; /* the coordinator has the wait */
-    union {
-        KafkaJoinGroupResponse joined;
-        KafkaSyncGroupResponse synced;
-        KafkaHeartbeatResponse beaten;
-        KafkaLeaveGroupResponse left;
-    } response;
-    void (*refuse)(struct GroupRequest *state, KafkaError error);
-} GroupRequest;
-
-#define REQUEST_OF(pointer, field) ((GroupRequest *)((char *)(pointer)-offsetof(GroupRequest, field)))
-
-static void group_reply_send(GroupReply *reply)
-{
-    GroupRequest *state = REQUEST_OF(reply, reply);
-    kafka_request_reply(state->request, &state->response);
-}
-
-/* The response is made. */
-static void group_request_end(GroupRequest *state)
-{
-    state->waiting = false;
-    state->request->on_abandon = NULL;
-    group_service_reply(state->service, &state->reply);
-}
-
-/* The client is gone while the coordinator has its request. */
-static void group_request_abandoned(KafkaRequest *request)
-{
-    GroupRequest *state = request->state;
-    GroupService *service = state->service;
-    if (!state->waiting) {
-        return; /* it is being loaded, and finished after that */
-    }
-    group_abandon(&state->wait);
-    kafka_request_finish_silently(request);
-    group_service_settle(service);
-}
-
-static GroupRequest *group_request_new(KafkaRequest *request, const KafkaStruct *response,
-                                       void (*refuse)(GroupRequest *state, KafkaError error))
-{
-    GroupRequest *state = arena_allocate(&request->arena, sizeof(GroupRequest));
-    if (!state) {
-        kafka_request_disconnect(request, "memory is short");
-        return NULL;
-    }
-    state->request = request;
-    state->service = api_agent(request)->groups;
-    state->reply.send = group_reply_send;
-    state->refuse = refuse;
-    request->state = state;
-    kafka_defaults(response, &state->response);
-    return state;
-}
-
-/* Finds the group, unless the request can be refused without it. */
-static void group_request_begin(GroupRequest *state, Slice name, bool create, KafkaError error,
-                                void (*opened)(GroupOpening *opening, GroupOpened outcome, Group *group,
-                                               KafkaError error))
-{
-    GroupService *service = state->service;
-    KafkaError lives = group_service_check(service);
-    if (lives != KAFKA_ERROR_NONE) {
-        state->refuse(state, lives);
-    } else if (name.size == 0 || !utf8_is_text(name)) {
-        state->refuse(state, KAFKA_ERROR_INVALID_GROUP_ID);
-    } else if (error != KAFKA_ERROR_NONE) {
-        state->refuse(state, error);
-    } else {
-        state->opening.opened = opened;
-        groups_open(group_service_groups(service), name, create, &state->opening);
-    }
-    group_service_settle(service);
-}
-
-static bool group_request_is_over(GroupRequest *state)
-{
-    if (state->request->abandoned) {
-        kafka_request_finish_silently(state->request);
-        return true;
-    }
-    return false;
-}
-
-/* A copy in the request's memory; null stays null. */
-static Slice group_copy(GroupRequest *state, Slice text)
-{
-    if (slice_is_null(text)) {
-        return SLICE_NULL;
-    }
-    uint8_t *copy = arena_allocate(&state->request->arena, text.size + 1);
-    if (copy && text.size > 0) {
-        memcpy(copy, text.data, text.size);
-    }
-    return slice_of(copy ? copy : (const uint8_t *)"", copy ? text.size : 0);
-}
+enum { JOIN_SKIP_OLDEST = 9, JOIN_NULL_PROTOCOL_OLDEST = 7 };
+enum { SYNC_PROTOCOL_OLDEST = 5, LEAVE_MEMBERS_OLDEST = 3 };
 
 static bool text_or_null(Slice text)
 {
@@ -172,22 +63,6 @@ static void join_answered(GroupWait *wait, const GroupAnswer *answer)
     group_request_end(state);
 }
 
-/* A classic member comes to a group whose members speak KIP-848's protocol. */
-static void join_consumer_group(GroupRequest *state)
-{
-    join_refuse(state, KAFKA_ERROR_INCONSISTENT_GROUP_PROTOCOL);
-}
-
-static Slice join_client_host(GroupRequest *state)
-{
-    char host[HOST_SIZE];
-    const char *peer = kafka_request_peer(state->request);
-    const char *port = strrchr(peer, ':');
-    int size = port ? (int)(port - peer) : (int)strlen(peer);
-    snprintf(host, sizeof(host), "/%.*s", size, peer);
-    return group_copy(state, slice_of_text(host));
-}
-
 static void join_open(GroupRequest *state, Group *group)
 {
     const KafkaJoinGroupRequest *asked = state->request->message;
@@ -204,8 +79,8 @@ static void join_open(GroupRequest *state, Group *group)
     GroupJoin join = {
         .member_id = asked->member_id,
         .instance_id = asked->group_instance_id,
-        .client_id = utf8_is_text(state->request->client_id) ? state->request->client_id : slice_of("", 0),
-        .client_host = join_client_host(state),
+        .client_id = group_request_client_id(state),
+        .client_host = group_request_host(state),
         .session_timeout_ms = asked->session_timeout_ms,
         .rebalance_timeout_ms = has_timeout ? asked->rebalance_timeout_ms : asked->session_timeout_ms,
         .protocol_type = asked->protocol_type,
@@ -215,8 +90,7 @@ static void join_open(GroupRequest *state, Group *group)
         .supports_skip = state->request->version >= JOIN_SKIP_OLDEST,
     };
     state->wait.answered = join_answered;
-    state->waiting = true;
-    state->request->on_abandon = group_request_abandoned;
+    group_request_waits(state);
     group_join(group, &join, &state->wait);
 }
 
@@ -234,7 +108,7 @@ static void join_opened(GroupOpening *opening, GroupOpened outcome, Group *group
         join_refuse(state, KAFKA_ERROR_UNKNOWN_MEMBER_ID);
         break;
     case GROUP_IS_CONSUMER:
-        join_consumer_group(state);
+        classic_member_join(state);
         break;
     case GROUP_REFUSED:
         join_refuse(state, error);
@@ -314,12 +188,11 @@ static void sync_open(GroupRequest *state, Group *group)
         .assignment_count = count,
     };
     state->wait.answered = sync_answered;
-    state->waiting = true;
-    state->request->on_abandon = group_request_abandoned;
+    group_request_waits(state);
     group_sync(group, &sync, &state->wait);
 }
 
-/* A group that is not classic has no such member, nor has one that is not there. */
+/* A group that is not there has no such member. */
 static KafkaError opened_error(GroupOpened outcome, KafkaError error)
 {
     return outcome == GROUP_REFUSED ? error : KAFKA_ERROR_UNKNOWN_MEMBER_ID;
@@ -333,6 +206,8 @@ static void sync_opened(GroupOpening *opening, GroupOpened outcome, Group *group
     }
     if (outcome == GROUP_OPEN) {
         sync_open(state, group);
+    } else if (outcome == GROUP_IS_CONSUMER) {
+        classic_member_sync(state);
     } else {
         sync_refuse(state, opened_error(outcome, error));
     }
@@ -368,6 +243,10 @@ static void heartbeat_opened(GroupOpening *opening, GroupOpened outcome, Group *
     GroupRequest *state = REQUEST_OF(opening, opening);
     const KafkaHeartbeatRequest *asked = state->request->message;
     if (group_request_is_over(state)) {
+        return;
+    }
+    if (outcome == GROUP_IS_CONSUMER) {
+        classic_member_heartbeat(state);
         return;
     }
     heartbeat_refuse(
@@ -436,6 +315,8 @@ static void leave_opened(GroupOpening *opening, GroupOpened outcome, Group *grou
     }
     if (outcome == GROUP_REFUSED) {
         leave_refuse(state, error);
+    } else if (outcome == GROUP_IS_CONSUMER) {
+        classic_member_leave(state);
     } else {
         leave_members(state, group);
     }

@@ -196,6 +196,8 @@ void groups_free(Groups *groups);
 int64_t groups_tick(Groups *groups);
 /* Forgets every group; who waits is told NOT_COORDINATOR. This agent may not be the coordinator any more. */
 void groups_forget(Groups *groups);
+/* Asks the brain whether the group of that name is still this coordinator's; null: all of them. */
+void groups_check(Groups *groups, Slice name);
 /* No backend call is under way. */
 bool groups_is_idle(const Groups *groups);
 GroupCounts groups_count(const Groups *groups);

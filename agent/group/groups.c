@@ -204,6 +204,9 @@ static bool group_load(Group *group, const GroupClaim *claim)
     }
     if (whole && claim->member_count > 0) {
         group_enter(group, GROUP_STABLE);
+        if (!group->leader) {
+            rebalance_prepare(group); /* its members spoke with the brain until now, and need a leader */
+        }
     }
     return whole;
 }
@@ -254,10 +257,11 @@ static void group_load_claimed(Group *group, const GroupClaim *claim)
     }
 }
 
-/* Memory knows better than what was stored, as long as nobody else has been the coordinator meanwhile. */
+/* Memory knows better than what was stored, as long as nobody else has been the coordinator meanwhile, nor
+ * the brain itself: the epoch says so. */
 static void group_reclaimed(Group *group, const GroupClaim *claim)
 {
-    if (claim->outcome == GROUP_OPEN) {
+    if (claim->outcome == GROUP_OPEN && claim->coordinator_epoch == group->coordinator_epoch + 1) {
         group->coordinator_epoch = claim->coordinator_epoch;
         group->doubtful = false;
         store_want(group);
@@ -330,6 +334,15 @@ void groups_forget(Groups *groups)
 {
     while (groups->first) {
         group_forget(groups->first, KAFKA_ERROR_NOT_COORDINATOR);
+    }
+}
+
+void groups_check(Groups *groups, Slice name)
+{
+    for (Group *group = groups->first; group; group = group->next) {
+        if (group->loaded && (slice_is_null(name) || slice_equals(group->name, name))) {
+            group_claim_again(group);
+        }
     }
 }
 

@@ -58,6 +58,11 @@ static void service_unique(void *context, char *out)
     memcpy(out, text, used);
 }
 
+void group_service_unique(GroupService *service, char *out)
+{
+    service_unique(service, out);
+}
+
 static void service_tick(uv_timer_t *timer);
 
 static void service_wake(void *context)
@@ -210,6 +215,17 @@ static void service_tick(uv_timer_t *timer)
     group_service_settle(service);
 }
 
+/* A group that was this coordinator's may have become one whose members the brain assigns to. */
+static void service_notified(const char *channel, Slice payload, void *argument)
+{
+    GroupService *service = argument;
+    (void)channel;
+    if (!service->stopped) {
+        groups_check(service->groups, payload);
+        group_service_settle(service);
+    }
+}
+
 static void service_measure(void *context)
 {
     const GroupService *service = context;
@@ -259,6 +275,10 @@ GroupService *group_service_new(Agent *agent)
     timer->data = service;
     uv_timer_start(timer, service_tick, TICK_MAX_MS, 0);
     metrics_on_scrape(service_measure, service);
+    Status status = brain_listen(agent->brain, "streamhouse_group", service_notified, service);
+    if (!status_is_ok(&status)) {
+        journal(JOURNAL_ERROR, "groups", "cannot listen for changes of groups: %s", status.message);
+    }
     return service;
 }
 

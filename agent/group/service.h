@@ -30,6 +30,8 @@ void group_service_free(GroupService *service);
  */
 KafkaError group_service_check(GroupService *service);
 Groups *group_service_groups(GroupService *service);
+/* 36 characters that nobody has been given before. */
+void group_service_unique(GroupService *service, char *out);
 void group_service_reply(GroupService *service, GroupReply *reply);
 /* To be called after every call of the coordinator, when nothing is between two states: sends replies and
  * does what is due. */
