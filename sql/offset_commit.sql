@@ -34,7 +34,7 @@ SELECT sh_offset_commit_many(NULL, '{simple}', '{""}', '{-1}', '{""}', '{9}', '{
 SELECT sh_offset_commit_many(NULL, '{simple}', '{""}', '{-1}', '{""}', '{9}', '{1}', ARRAY[pg_temp.topic('till')], '{0}', '{1,2}', '{-1}', '{""}');
 
 -- a classic group: its subscription is version 1 of the consumer protocol, topics till and né; its assignment till 0 and 2
-SELECT pg_temp.classic('classic', 5, decode('000100000002000474696c6c00036ec3a9ffffffff', 'hex'), decode('000100000001000474696c6c000000020000000000000002ffffffff', 'hex'));
+SELECT pg_temp.classic('classic', 5, decode('000100000002000474696c6c00036ec3a9ffffffff00000000', 'hex'), decode('000100000001000474696c6c000000020000000000000002ffffffff', 'hex'));
 SELECT pg_temp.put('classic', '{1}', 5, 'a') AS good, pg_temp.put('classic', '{1}', 5, 'a', 'static') AS static, pg_temp.put('classic', '{1}', 5, 'b', 'static') AS fenced,
        pg_temp.put('classic', '{1}', 5, 'a', 'no such') AS instance, pg_temp.put('classic', '{1}', 5, 'c') AS stranger, pg_temp.put('classic', '{1}', 4, 'a') AS earlier,
        pg_temp.put('classic', '{1}', 6, 'c') AS next, pg_temp.put('classic', '{1}', 7, 'c') AS later, pg_temp.put('classic', '{1}') AS nobody, pg_temp.put('classic', '{1}', -1, 'a') AS none;
@@ -54,10 +54,7 @@ SELECT pg_temp.put('modern', '{1}', 1, 'k') AS good, pg_temp.put('modern', '{1}'
        pg_temp.put('none', '{1}', 1, 'k') AS missing, pg_temp.put('none', '{1}', 1, 'k', version => 8) AS missing_old, pg_temp.put('none', '{1}', 1, 'k', version => 0) AS missing_sql;
 
 -- bytes of clients may be anything
-SELECT streamhouse.classic_topics('\x'), streamhouse.classic_topics('\x0001'), streamhouse.classic_topics('\x00017fffffff'), streamhouse.classic_topics('\x0001ffffffff'),
-       streamhouse.classic_topics('\x00010000000100047368'), streamhouse.classic_topics('\x0001000000010002fffe'), streamhouse.classic_topics('\x000100000001000161'),
-       streamhouse.classic_topics('\x00010000000100020061');
-SELECT * FROM streamhouse.classic_assigned('\x00010000000100016100000003000000000000000100');
+SELECT streamhouse.classic_topics('\x'), streamhouse.classic_topics('\x00017fffffff'), streamhouse.classic_topics('\x0000000000010001feffffffff');
 SELECT count(*) FROM streamhouse.classic_assigned('\x0001000000010001617fffffff');
 
 -- fetching: named and all, groups that are not there, what is named twice

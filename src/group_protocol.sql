@@ -30,7 +30,7 @@ CREATE FUNCTION streamhouse.classic_subscribed(described streamhouse.consumer_gr
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
     WITH members AS MATERIALIZED (
-        SELECT streamhouse.classic_topics(c.protocol_metadata[array_position(c.protocol_names, described.protocol_name)])
+        SELECT streamhouse.classic_topics(c.protocol_metadata[array_position(c.protocol_names, described.protocol_name)]) AS topics
         FROM streamhouse.classic_member AS c WHERE c.group_id = described.group_id
     )
     SELECT CASE WHEN NOT EXISTS (SELECT FROM members AS m WHERE m.topics IS NULL)
