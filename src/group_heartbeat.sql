@@ -530,3 +530,39 @@ BEGIN
     RETURN noted;
 END $$;
 COMMENT ON FUNCTION sh_group_seen IS 'Notes when Kafka clients were last heard of whose heartbeats an agent answered by itself: pairs of group and member, and how long ago. Gives back how many are later than was known.';
+
+-- Runs of a member's partitions: topic ids, 16 bytes each, names and numbers, side by side.
+CREATE FUNCTION streamhouse.member_partitions(member streamhouse.group_member, is_target bool,
+                                              OUT topic_uuids bytea, OUT topics text[], OUT partitions int[])
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT string_agg(uuid_send(t.topic_uuid), '' ORDER BY t.name COLLATE "C", p.partition),
+           array_agg(t.name ORDER BY t.name COLLATE "C", p.partition), array_agg(p.partition ORDER BY t.name COLLATE "C", p.partition)
+    FROM streamhouse.group_partition AS p JOIN streamhouse.topic AS t USING (topic_id)
+    WHERE p.group_id = member.group_id
+      AND CASE WHEN is_target THEN p.target_member = member.member_id
+               ELSE coalesce(p.owner_member, CASE WHEN member.backend_pid IS NOT NULL THEN p.target_member END) = member.member_id END
+$$;
+COMMENT ON FUNCTION streamhouse.member_partitions IS 'What a member is to have, or has.';
+
+CREATE FUNCTION sh_describe_consumer_groups(names text[])
+RETURNS TABLE (name text, error_code int2, state text, group_epoch int, target_epoch int, assignor text,
+               member_id text, instance_id text, rack text, member_epoch int, client_id text, client_host text,
+               subscribed_topics text[], subscribed_regex text,
+               assigned_uuids bytea, assigned_topics text[], assigned_partitions int[],
+               target_uuids bytea, target_topics text[], target_partitions int[])
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT n.name, CASE WHEN n.name = '' THEN 24 WHEN g.group_id IS NULL THEN 69 ELSE 0 END::int2,
+           CASE WHEN g.group_id IS NULL THEN 'dead' ELSE streamhouse.group_state(g) END, g.group_epoch, g.target_epoch, g.assignor,
+           m.member_id, m.instance_id, m.rack, CASE WHEN m.backend_pid IS NULL THEN m.member_epoch ELSE g.target_epoch END,
+           coalesce(m.client_id, ''), coalesce(m.client_host, ''), m.subscribed_topics, m.subscribed_regex,
+           a.topic_uuids, a.topics, a.partitions, t.topic_uuids, t.topics, t.partitions
+    FROM unnest(names) WITH ORDINALITY AS n (name, n)
+    LEFT JOIN streamhouse.consumer_group AS g ON g.name = n.name AND g.group_type = 'consumer'
+    LEFT JOIN streamhouse.group_member AS m USING (group_id)
+    LEFT JOIN LATERAL streamhouse.member_partitions(m, false) AS a ON m.member_id IS NOT NULL
+    LEFT JOIN LATERAL streamhouse.member_partitions(m, true) AS t ON m.member_id IS NOT NULL
+    ORDER BY n.n, m.member_id
+$$;
+COMMENT ON FUNCTION sh_describe_consumer_groups IS 'Kafka''s ConsumerGroupDescribe: a row for each member of each group, in the order of the names; of a group without members one row without a member. error_code 69: there is no such group, or it is a classic one; 24: invalid name. Partitions are arrays side by side, with topic ids of 16 bytes each.';

@@ -1,5 +1,6 @@
 /* api.h: what the handlers of Kafka's APIs share. Each handler is in the file of its subject: produce.c,
- * fetch.c, metadata.c, topics.c, configs.c, offsets.c, cluster.c, producers.c; apis.c is the table of all. */
+ * fetch.c, metadata.c, topics.c, configs.c, offsets.c, cluster.c, producers.c,
+ * consumer_groups.c, consumer_describe.c; apis.c is the table of all. */
 #ifndef STREAMHOUSE_API_H
 #define STREAMHOUSE_API_H
 
@@ -25,6 +26,8 @@ void delete_topics_handle(KafkaRequest *request);
 void create_partitions_handle(KafkaRequest *request);
 void describe_configs_handle(KafkaRequest *request);
 void init_producer_id_handle(KafkaRequest *request);
+void consumer_group_heartbeat_handle(KafkaRequest *request);
+void consumer_group_describe_handle(KafkaRequest *request);
 
 static inline Agent *api_agent(const KafkaRequest *request)
 {

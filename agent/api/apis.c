@@ -17,6 +17,10 @@ const ApiHandler api_handlers[] = {
     [KAFKA_DESCRIBE_CONFIGS] = { .handle = describe_configs_handle, .oldest = 1, .newest = 4 },
     [KAFKA_CREATE_PARTITIONS] = { .handle = create_partitions_handle, .oldest = 0, .newest = 3 },
     [KAFKA_DESCRIBE_CLUSTER] = { .handle = describe_cluster_handle, .oldest = 0, .newest = 2 },
+    [KAFKA_CONSUMER_GROUP_HEARTBEAT] = { .handle = consumer_group_heartbeat_handle,
+                                         .oldest = 0,
+                                         .newest = 1 },
+    [KAFKA_CONSUMER_GROUP_DESCRIBE] = { .handle = consumer_group_describe_handle, .oldest = 0, .newest = 1 },
 };
 
 const size_t api_handler_count = sizeof(api_handlers) / sizeof(api_handlers[0]);
