@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """group_load.py: members of consumer groups (KIP-848) that do nothing but beat, in one asyncio loop; bounded in time.
 
-    bench/group_load.py 127.0.0.1:9092 --topic T --groups 200 --members 10 --seconds 30
+    bench/group_load.py 127.0.0.1:9092 --topic T --partitions 50 --groups 200 --members 10 --seconds 30
 
 Prints how long the groups took to settle and the distribution of the heartbeats' round trips after that.
 """
@@ -59,17 +59,18 @@ class LoadMember:
         return took, not changed
 
 
-async def settle(members, deadline, pause):
+async def settle(options, members, deadline, pause):
     """All beat until together they have all partitions and nobody has news."""
     async def one(member):
         quiet = 0
         while quiet < 2 and time.monotonic() < deadline:
             _took, done = await member.beat()
             quiet = quiet + 1 if done else 0
-            await asyncio.sleep(pause)
+            await asyncio.sleep(pause if done else 0)
     while time.monotonic() < deadline:
         await asyncio.gather(*[one(member) for member in members])
-        if len({member.epoch for member in members}) == 1:
+        owned = [len(member.owned) for member in members]
+        if sum(owned) == options.partitions and max(owned) - min(owned) <= 1 and not any(member.unsaid for member in members):
             return True
     return False
 
@@ -101,9 +102,11 @@ async def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kafka")
     parser.add_argument("--topic", required=True)
+    parser.add_argument("--partitions", type=int, required=True, help="of the topic")
     parser.add_argument("--groups", type=int, default=200)
     parser.add_argument("--members", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--settle-seconds", type=float, default=60)
     parser.add_argument("--interval", type=float, default=5)
     parser.add_argument("--agent-pid", type=int)
     parser.add_argument("--postmaster-pid", type=int)
@@ -114,7 +117,7 @@ async def main():
     for first in range(0, len(everyone), 100):
         await asyncio.gather(*[member.connect() for member in everyone[first:first + 100]])
     started = time.monotonic()
-    settled = await asyncio.gather(*[settle(group, started + 60, 0.05) for group in groups])
+    settled = await asyncio.gather(*[settle(options, group, started + options.settle_seconds, 1) for group in groups])
     result = {"members": len(everyone), "groups": len(groups), "all_settled": all(settled), "settling_seconds": round(time.monotonic() - started, 2)}
     owned = [sum(len(member.owned) for member in group) for group in groups]
     result["partitions_per_group"] = [min(owned), max(owned)]

@@ -183,9 +183,10 @@ AS $$
 $$;
 COMMENT ON FUNCTION streamhouse.group_assignor IS 'The assignor that most members ask for, uniform when none does.';
 
+-- The planner knows little of what is in arrays; nested loops over two of a thousand would be slow.
 CREATE FUNCTION streamhouse.group_compute_target(group_id int, assignor text,
-                                                 OUT topic_ids int[], OUT partitions int[], OUT members text[])
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+    OUT topics int[], OUT topic_ids int[], OUT partitions int[], OUT had text[], OUT are_known bool[], OUT members text[])
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off
 AS $$
 #variable_conflict use_variable
 DECLARE
@@ -198,55 +199,57 @@ BEGIN
     SELECT array_agg(m.member_id ORDER BY coalesce(m.instance_id, CASE WHEN m.backend_pid IS NULL THEN m.member_id END) COLLATE "C" NULLS LAST,
                                           m.joined_at, m.member_id) INTO ranked
     FROM streamhouse.group_member AS m WHERE m.group_id = group_id;
-    SELECT array_agg(s.topic_id ORDER BY s.topic_id, s.rank), array_agg(s.rank ORDER BY s.topic_id, s.rank)
-    INTO subscribed_topics, subscribed_members
+    SELECT array_agg(s.topic_id ORDER BY s.topic_id, s.rank), array_agg(s.rank ORDER BY s.topic_id, s.rank), array_agg(DISTINCT s.topic_id)
+    INTO subscribed_topics, subscribed_members, topics
     FROM (SELECT DISTINCT t.topic_id, r.rank::int AS rank
           FROM unnest(ranked) WITH ORDINALITY AS r (member_id, rank)
           JOIN streamhouse.group_member AS m ON m.group_id = group_id AND m.member_id = r.member_id
           CROSS JOIN LATERAL unnest(m.subscribed_topics || m.resolved_topics) AS n (name)
           JOIN streamhouse.topic AS t ON t.name = n.name AND t.deleted_at IS NULL) AS s;
     SELECT array_agg(p.topic_id ORDER BY p.topic_id, p.partition), array_agg(p.partition ORDER BY p.topic_id, p.partition),
+           array_agg(g.target_member ORDER BY p.topic_id, p.partition), array_agg(g.partition IS NOT NULL ORDER BY p.topic_id, p.partition),
            array_agg(coalesce(r.rank, 0)::int ORDER BY p.topic_id, p.partition)
-    INTO topic_ids, partitions, owners
+    INTO topic_ids, partitions, had, are_known, owners
     FROM streamhouse.partition AS p
     LEFT JOIN streamhouse.group_partition AS g ON g.group_id = group_id AND g.topic_id = p.topic_id AND g.partition = p.partition
     LEFT JOIN unnest(ranked) WITH ORDINALITY AS r (member_id, rank) ON r.member_id = g.target_member
-    WHERE p.topic_id IN (SELECT unnest(subscribed_topics));
+    WHERE p.topic_id = ANY (topics);
     owners := streamhouse.group_assign(assignor, cardinality(ranked), topic_ids, owners, subscribed_topics, subscribed_members);
     SELECT array_agg(ranked[nullif(o.rank, 0)] ORDER BY o.n) INTO members FROM unnest(owners) WITH ORDINALITY AS o (rank, n);
 END $$;
-COMMENT ON FUNCTION streamhouse.group_compute_target IS 'The target assignment of a group as it is now: partitions of the topics that its members subscribe to, and the members that are to have them. Null when there are none.';
+COMMENT ON FUNCTION streamhouse.group_compute_target IS 'The target assignment of a group as it is now: the topics that its members subscribe to, their partitions, the members that were to have them, whether there is a row of group_partition, and the members that are to have them. Null when there are none.';
 
 CREATE FUNCTION streamhouse.group_make_offsets(group_id int, topic_ids int[], partitions int[]) RETURNS void
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off
 AS $$
     INSERT INTO streamhouse.group_offset (group_id, topic_id, partition, commit_id, committed_offset, leader_epoch, metadata, committed_at)
     SELECT DISTINCT group_make_offsets.group_id, w.topic_id, w.partition, 0, -1, -1, '', clock_timestamp()
     FROM unnest(topic_ids, partitions) AS w (topic_id, partition)
-    WHERE NOT EXISTS (SELECT FROM streamhouse.group_offset AS o
-                      WHERE o.group_id = group_make_offsets.group_id AND o.topic_id = w.topic_id AND o.partition = w.partition)
+    LEFT JOIN streamhouse.group_offset AS o ON o.group_id = group_make_offsets.group_id AND o.topic_id = w.topic_id AND o.partition = w.partition
+    WHERE o.group_id IS NULL
 $$;
 COMMENT ON FUNCTION streamhouse.group_make_offsets IS 'Makes the rows of group_offset that are missing, without a committed offset.';
 
-CREATE FUNCTION streamhouse.group_write_target(group_id int, topic_ids int[], partitions int[], members text[]) RETURNS void
+-- A topic keeps its partitions, so of the topics that are subscribed to no row is too many.
+CREATE FUNCTION streamhouse.group_write_target(group_id int, topics int[], topic_ids int[], partitions int[], had text[], are_known bool[], members text[])
+RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 BEGIN
     -- Of topics that nobody wants any more, what has an owner stays until that one lets go.
     DELETE FROM streamhouse.group_partition AS p
-    WHERE p.group_id = group_id AND p.owner_member IS NULL
-      AND (p.topic_id, p.partition) NOT IN (SELECT * FROM unnest(topic_ids, partitions));
+    WHERE p.group_id = group_id AND p.owner_member IS NULL AND p.topic_id <> ALL (coalesce(topics, '{}'));
+    UPDATE streamhouse.group_partition AS p SET target_member = NULL
+    WHERE p.group_id = group_id AND p.target_member IS NOT NULL AND p.topic_id <> ALL (coalesce(topics, '{}'));
     UPDATE streamhouse.group_partition AS p SET target_member = w.member_id
-    FROM streamhouse.group_partition AS o
-    LEFT JOIN unnest(topic_ids, partitions, members) AS w (topic_id, partition, member_id) USING (topic_id, partition)
-    WHERE p.group_id = group_id AND o.group_id = group_id AND o.topic_id = p.topic_id AND o.partition = p.partition
-      AND o.target_member IS DISTINCT FROM w.member_id;
+    FROM unnest(topic_ids, partitions, had, are_known, members) AS w (topic_id, partition, had, is_known, member_id)
+    WHERE w.is_known AND w.had IS DISTINCT FROM w.member_id
+      AND p.group_id = group_id AND p.topic_id = w.topic_id AND p.partition = w.partition;
     INSERT INTO streamhouse.group_partition (group_id, topic_id, partition, target_member)
     SELECT group_id, w.topic_id, w.partition, w.member_id
-    FROM unnest(topic_ids, partitions, members) AS w (topic_id, partition, member_id)
-    LEFT JOIN streamhouse.group_partition AS p ON p.group_id = group_id AND p.topic_id = w.topic_id AND p.partition = w.partition
-    WHERE p.group_id IS NULL;
+    FROM unnest(topic_ids, partitions, are_known, members) AS w (topic_id, partition, is_known, member_id)
+    WHERE NOT w.is_known;
 END $$;
 COMMENT ON FUNCTION streamhouse.group_write_target IS 'Makes this the target assignment of a group; writes the rows that differ.';
 
@@ -259,17 +262,30 @@ DECLARE
     target record;
 BEGIN
     target := streamhouse.group_compute_target(group_id, chosen);
-    PERFORM streamhouse.group_write_target(group_id, target.topic_ids, target.partitions, target.members);
-    PERFORM streamhouse.group_make_offsets(group_id, target.topic_ids, target.partitions);
+    PERFORM streamhouse.group_write_target(group_id, target.topics, target.topic_ids, target.partitions, target.had, target.are_known, target.members);
+    IF (SELECT count(*) FROM streamhouse.group_offset AS o WHERE o.group_id = group_id AND o.topic_id = ANY (target.topics))
+       < cardinality(target.partitions) THEN
+        PERFORM streamhouse.group_make_offsets(group_id, target.topic_ids, target.partitions);
+    END IF;
     UPDATE streamhouse.consumer_group AS g
-    SET target_epoch = g.group_epoch, assignor = chosen, version = streamhouse.group_version(),
+    SET target_epoch = g.group_epoch, assignor = chosen, targeted_at = clock_timestamp(), version = streamhouse.group_version(),
         emptied_at = CASE WHEN NOT EXISTS (SELECT FROM streamhouse.group_member AS m WHERE m.group_id = g.group_id)
                           THEN coalesce(g.emptied_at, clock_timestamp()) END
     WHERE g.group_id = group_id;
 END $$;
 COMMENT ON FUNCTION streamhouse.group_retarget IS 'Computes and writes the target assignment for the current group epoch.';
 
-CREATE FUNCTION streamhouse.group_settle(group_id int) RETURNS streamhouse.consumer_group
+-- When hundreds join or leave at once, the target is computed a few times a second and not for each; the later ones get
+-- their share with a later heartbeat, as they do when others have to let go first. sh_group_step() comes if nobody else does.
+CREATE FUNCTION streamhouse.group_may_wait(settled streamhouse.consumer_group) RETURNS bool
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(settled.targeted_at > clock_timestamp() - interval '200 ms', false)
+       AND (SELECT count(*) FROM streamhouse.group_member AS m WHERE m.group_id = settled.group_id) > 20
+$$;
+COMMENT ON FUNCTION streamhouse.group_may_wait IS 'Whether the target assignment of a large group was computed just now.';
+
+CREATE FUNCTION streamhouse.group_settle(group_id int, may_wait bool DEFAULT false) RETURNS streamhouse.consumer_group
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -280,13 +296,13 @@ BEGIN
     UPDATE streamhouse.consumer_group AS g SET topics_hash = hash, group_epoch = greatest(g.group_epoch, g.target_epoch + 1)
     WHERE g.group_id = group_id AND g.topics_hash <> hash;
     SELECT * INTO current FROM streamhouse.consumer_group AS g WHERE g.group_id = group_id;
-    IF current.group_epoch > current.target_epoch THEN
+    IF current.group_epoch > current.target_epoch AND NOT (may_wait AND streamhouse.group_may_wait(current)) THEN
         PERFORM streamhouse.group_retarget(group_id);
         SELECT * INTO current FROM streamhouse.consumer_group AS g WHERE g.group_id = group_id;
     END IF;
     RETURN current;
 END $$;
-COMMENT ON FUNCTION streamhouse.group_settle IS 'Computes a group''s target assignment when members, subscriptions or topics changed. Gives back the group''s row.';
+COMMENT ON FUNCTION streamhouse.group_settle IS 'Computes a group''s target assignment when members, subscriptions or topics changed; may_wait: not more often than a few times a second. Gives back the group''s row.';
 
 CREATE FUNCTION streamhouse.group_refresh(group_id int) RETURNS streamhouse.consumer_group
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp

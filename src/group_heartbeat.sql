@@ -13,6 +13,8 @@ BEGIN
         PERFORM streamhouse.group_fail(42, 'a heartbeat needs a member id, and an epoch that is not below -2');
     ELSIF "group" = '' OR rack = '' THEN
         PERFORM streamhouse.group_fail(42, 'neither group nor rack may be empty');
+    ELSIF greatest(length(member_id), length(instance_id), length(rack)) > 1000 OR cardinality(subscribed_topics) > 10000 THEN
+        PERFORM streamhouse.group_fail(42, 'a member, an instance and a rack have names of 1000 characters at most, a subscription 10000 topics');
     ELSIF instance_id = '' OR (member_epoch = -2 AND instance_id IS NULL) THEN
         PERFORM streamhouse.group_fail(42, 'only a static member, which has an instance id, can leave for a while');
     ELSIF cardinality(owned_topic_ids) IS DISTINCT FROM cardinality(owned_partitions) THEN
@@ -244,7 +246,7 @@ AS $$
 BEGIN
     IF member_epoch = -1 THEN
         PERFORM streamhouse.group_remove(left_group.group_id, ARRAY[member.member_id]);
-        PERFORM streamhouse.group_settle(left_group.group_id);
+        PERFORM streamhouse.group_settle(left_group.group_id, true);
         RETURN;
     END IF;
     UPDATE streamhouse.group_partition AS p SET owner_member = NULL, is_revoking = false
@@ -253,16 +255,31 @@ BEGIN
     member.last_seen := clock_timestamp();
     PERFORM streamhouse.member_write(member);
     PERFORM streamhouse.group_touch(left_group.group_id);
-    PERFORM streamhouse.group_settle(left_group.group_id);
+    PERFORM streamhouse.group_settle(left_group.group_id, true);
 END $$;
 COMMENT ON FUNCTION streamhouse.heartbeat_leave IS 'Takes leave of a member: for good (epoch -1), or of a static one for a while, whose target stays (-2).';
+
+-- What a member waits for makes another version of the group: a new target, or that another member lets partitions go. Not
+-- so those that a session has, whose lock is gone when its transaction ends.
+CREATE FUNCTION streamhouse.member_is_settled(heard streamhouse.consumer_group, member streamhouse.group_member) RETURNS bool
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE member.state
+           WHEN 'stable' THEN member.member_epoch = heard.target_epoch
+           WHEN 'unrevoked_partitions' THEN true
+           ELSE member.member_epoch = heard.target_epoch
+                AND NOT EXISTS (SELECT FROM streamhouse.group_partition AS p
+                                WHERE p.group_id = member.group_id AND p.target_member = member.member_id AND p.owner_member IS NULL) END
+$$;
+COMMENT ON FUNCTION streamhouse.member_is_settled IS 'Whether a Kafka client''s heartbeat without news has the same answer as long as the group has this version.';
 
 CREATE FUNCTION streamhouse.heartbeat_is_quiet(heard streamhouse.consumer_group, member streamhouse.group_member, member_epoch int) RETURNS bool
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT coalesce(member_epoch > 0 AND member.member_epoch = member_epoch AND member.state = 'stable' AND member.backend_pid IS NULL
-                    AND heard.group_epoch = member_epoch AND heard.target_epoch = member_epoch
-                    AND clock_timestamp() < member.last_seen + make_interval(secs => member.session_timeout_ms / 4000.0), false)
+    SELECT coalesce(member_epoch > 0 AND member.member_epoch = member_epoch AND member.backend_pid IS NULL
+                    AND heard.group_type = 'consumer' AND heard.group_epoch = heard.target_epoch
+                    AND clock_timestamp() < member.last_seen + make_interval(secs => member.session_timeout_ms / 4000.0)
+                    AND streamhouse.member_is_settled(heard, member), false)
 $$;
 COMMENT ON FUNCTION streamhouse.heartbeat_is_quiet IS 'Whether a heartbeat without news finds no news.';
 
@@ -381,7 +398,7 @@ BEGIN
     said.group_id := heard.group_id;
     member := streamhouse.member_update(member, said);
     PERFORM streamhouse.member_write(member);
-    heard := streamhouse.group_settle(heard.group_id);
+    heard := streamhouse.group_settle(heard.group_id, true);
     assigned_before := streamhouse.member_assigned(member);
     IF said.member_epoch = 0 THEN -- whatever it owned, it has nothing now
         UPDATE streamhouse.group_partition AS p SET owner_member = NULL, is_revoking = false
@@ -490,7 +507,7 @@ BEGIN
     END IF;
     topic_uuids := (SELECT string_agg(uuid_send(t.topic_uuid), '' ORDER BY i.n)
                     FROM unnest(topic_ids) WITH ORDINALITY AS i (topic_id, n) JOIN streamhouse.topic AS t USING (topic_id));
-    SELECT g.group_id, g.version, m.state = 'stable' AND m.member_epoch = g.target_epoch AND g.group_epoch = g.target_epoch
+    SELECT g.group_id, g.version, streamhouse.member_is_settled(g, m)
     INTO group_id, version, settled
     FROM streamhouse.consumer_group AS g JOIN streamhouse.group_member AS m USING (group_id)
     WHERE g.name = "group" AND m.member_id = member_id;

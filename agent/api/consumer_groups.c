@@ -10,7 +10,7 @@
 #include "agent/metrics.h"
 #include "agent/roster/roster_service.h"
 
-enum { BEAT_DEADLINE_MS = 5000, EPOCH_JOINS = 0, UUID_BYTES = 16, MEMBER_ID_SIZE = 23 };
+enum { EPOCH_JOINS = 0, UUID_BYTES = 16, MEMBER_ID_SIZE = 23 };
 
 static const BrainStatement heartbeat_statement = {
     "member_heartbeat",
@@ -244,10 +244,8 @@ static void beat_ask(Beat *beat)
     metric_add(METRIC_ROSTER_BEATS_BRAIN, 1);
     beat->asked_ms = time_ms();
     brain_send(api_agent(request)->brain, BRAIN_GROUPS,
-               &(BrainQuery){ .statement = &heartbeat_statement,
-                              .parameters = &parameters,
-                              .deadline_ms = BEAT_DEADLINE_MS },
-               beat_answered, beat);
+               &(BrainQuery){ .statement = &heartbeat_statement, .parameters = &parameters }, beat_answered,
+               beat);
 }
 
 /* Version 0 lets the server name a new member; from version 1 on the client does, and an empty name is an

@@ -9,7 +9,7 @@
 #include "agent/journal.h"
 #include "agent/metrics.h"
 
-enum { ROSTER_SEEN_MAX = 4096, ROSTER_DEADLINE_MS = 3000 };
+enum { ROSTER_SEEN_MAX = 4096 };
 
 static const BrainStatement versions_statement = {
     "group_versions", "SELECT group_id, version FROM sh_group_versions($1)", 1, { BRAIN_INT4S }
@@ -76,9 +76,7 @@ static void service_ask(RosterService *service, int64_t now_ms)
     service->asking = true;
     service->asked_ms = now_ms;
     brain_send(service->agent->brain, BRAIN_GROUPS,
-               &(BrainQuery){ .statement = &versions_statement,
-                              .parameters = &parameters,
-                              .deadline_ms = ROSTER_DEADLINE_MS },
+               &(BrainQuery){ .statement = &versions_statement, .parameters = &parameters },
                versions_answered, service);
 }
 
@@ -122,10 +120,8 @@ static void service_tell(RosterService *service, int64_t now_ms)
         brain_put_int4s(&parameters, arrays->ages_ms, count);
         service->telling = true;
         brain_send(service->agent->brain, BRAIN_GROUPS,
-                   &(BrainQuery){ .statement = &seen_statement,
-                                  .parameters = &parameters,
-                                  .deadline_ms = ROSTER_DEADLINE_MS },
-                   seen_answered, service);
+                   &(BrainQuery){ .statement = &seen_statement, .parameters = &parameters }, seen_answered,
+                   service);
     }
     free(arrays);
 }
