@@ -56,6 +56,7 @@ struct Agent {
     struct Fetcher *fetcher;
     struct OffsetGather *offset_gather;
     struct GroupService *groups;
+    struct RosterService *roster;
     struct KafkaServer *kafka;
     struct HttpServer *http;
 

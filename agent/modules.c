@@ -19,6 +19,7 @@
 #include "agent/log/service.h"
 #include "agent/process.h"
 #include "agent/read/fetcher.h"
+#include "agent/roster/roster_service.h"
 #include "agent/store_metrics.h"
 #include "common/store/store.h"
 
@@ -266,7 +267,9 @@ static Status jobs_module_start(Agent *agent)
     modules.mover = mover_new(agent);
     modules.chores = chores_new(agent);
     catalog_on_refresh(agent->catalog, broker_configs_read, agent);
-    bool made = agent->lease && modules.watch && modules.reaper && modules.mover && modules.chores;
+    agent->roster = roster_service_new(agent);
+    bool made =
+        agent->lease && modules.watch && modules.reaper && modules.mover && modules.chores && agent->roster;
     return made ? status_ok() : modules_no_memory();
 }
 
@@ -277,9 +280,16 @@ static void jobs_module_drain(Agent *agent, const Module *module, ModuleDrained 
     lease_leave(agent->lease, module_drained, agent);
 }
 
+static void jobs_module_reload(Agent *agent)
+{
+    roster_service_reload(agent->roster);
+}
+
 static void jobs_module_stop(Agent *agent)
 {
     catalog_on_refresh(agent->catalog, NULL, NULL);
+    roster_service_free(agent->roster);
+    agent->roster = NULL;
     chores_free(modules.chores);
     mover_free(modules.mover);
     reaper_free(modules.reaper);
@@ -336,7 +346,11 @@ const Module agent_modules[] = {
       .drain = data_module_drain,
       .reload = data_module_reload,
       .stop = data_module_stop },
-    { .name = "jobs", .start = jobs_module_start, .drain = jobs_module_drain, .stop = jobs_module_stop },
+    { .name = "jobs",
+      .start = jobs_module_start,
+      .drain = jobs_module_drain,
+      .reload = jobs_module_reload,
+      .stop = jobs_module_stop },
     { .name = "kafka", .start = kafka_module_start, .drain = kafka_module_drain, .stop = kafka_module_stop },
     { .name = NULL },
 };

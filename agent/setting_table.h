@@ -56,6 +56,9 @@ SETTING(auto_create_topics, BOOL, "yes", 0, 0, "", RELOADABLE,
 SETTING(default_partitions, COUNT, "1", 1, 10000, "", RELOADABLE,
         "Partitions of topics that are created without a number.")
 
+SETTING(group_members_bytes_max, BYTES, "16MiB", 0, 1099511627776, "", RELOADABLE,
+        "Memory for members of consumer groups (group.protocol=consumer), about 300 bytes each, whose heartbeats are answered without asking PostgreSQL; those of more members are asked.")
+
 SECTION("HTTP listener")
 SETTING(http_host, TEXT, "127.0.0.1", 1, 255, "", 0,
         "Address of /health, /live, /ready and /metrics.")

@@ -64,18 +64,20 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION streamhouse.group_upgrade IS 'Makes a consumer group of a classic group, whose members stay with what they have. Raises SH069 when a member is no consumer.';
 
-CREATE FUNCTION streamhouse.group_as_consumer(joined streamhouse.consumer_group) RETURNS streamhouse.consumer_group
+CREATE FUNCTION streamhouse.group_as_consumer(joined streamhouse.consumer_group, joins bool) RETURNS streamhouse.consumer_group
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF joined.group_id IS NULL OR joined.group_type = 'consumer' THEN
         RETURN joined;
+    ELSIF NOT joins THEN
+        PERFORM streamhouse.group_fail(69, format('group "%s" is a classic one', joined.name), 'The member must join, with epoch 0.');
     ELSIF EXISTS (SELECT FROM streamhouse.classic_member AS m WHERE m.group_id = joined.group_id) THEN
         RETURN streamhouse.group_upgrade(joined);
     END IF;
     UPDATE streamhouse.consumer_group AS g
     SET group_type = 'consumer', protocol_type = 'consumer', protocol_name = NULL, leader_member = NULL,
-        coordinator_epoch = g.coordinator_epoch + 1, target_epoch = least(g.target_epoch, g.group_epoch)
+        coordinator_epoch = g.coordinator_epoch + 1, target_epoch = least(g.target_epoch, g.group_epoch), version = streamhouse.group_version()
     WHERE g.group_id = joined.group_id
     RETURNING g.* INTO joined;
     RETURN joined;

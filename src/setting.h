@@ -23,6 +23,15 @@ extern int setting_inline_move_age_s;    /* streamhouse.inline_move_age */
 extern int setting_slow_commit_min_ms;     /* streamhouse.slow_commit_min_ms */
 extern int setting_outbox_memory_kb;       /* streamhouse.outbox_memory */
 extern int setting_append_lock_timeout_ms; /* streamhouse.append_lock_timeout */
+
+/* What group configs default to, and their bounds. */
+extern int setting_consumer_session_timeout_ms;        /* streamhouse.consumer_session_timeout */
+extern int setting_consumer_session_timeout_min_ms;    /* streamhouse.consumer_session_timeout_min */
+extern int setting_consumer_session_timeout_max_ms;    /* streamhouse.consumer_session_timeout_max */
+extern int setting_consumer_heartbeat_interval_ms;     /* streamhouse.consumer_heartbeat_interval */
+extern int setting_consumer_heartbeat_interval_min_ms; /* streamhouse.consumer_heartbeat_interval_min */
+extern int setting_consumer_heartbeat_interval_max_ms; /* streamhouse.consumer_heartbeat_interval_max */
+
 /* How the bucket is named in a request: auto is path with an endpoint of one's own or a dot in the bucket's
  * name. */
 enum { SETTING_ADDRESSING_AUTO, SETTING_ADDRESSING_PATH, SETTING_ADDRESSING_VIRTUAL };

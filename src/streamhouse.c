@@ -40,6 +40,12 @@ int setting_append_lock_timeout_ms;
 int setting_fetch_cache_bytes;
 int setting_fetch_timeout_ms;
 int setting_progress_interval_ms;
+int setting_consumer_session_timeout_ms;
+int setting_consumer_session_timeout_min_ms;
+int setting_consumer_session_timeout_max_ms;
+int setting_consumer_heartbeat_interval_ms;
+int setting_consumer_heartbeat_interval_min_ms;
+int setting_consumer_heartbeat_interval_max_ms;
 
 char *setting_store;
 char *setting_s3_endpoint;
@@ -109,6 +115,24 @@ static const Setting settings[] = {
       GUC_UNIT_MS, "How long one read from the store may take, attempts that fail included." },
     { "streamhouse.progress_interval", &setting_progress_interval_ms, 2000, 0, DAY_S * 1000, PGC_USERSET,
       GUC_UNIT_MS, "How often a long sh_read() says how far it is; 0: never." },
+    { "streamhouse.consumer_session_timeout", &setting_consumer_session_timeout_ms, 45 * 1000, 1,
+      DAY_S * 1000, PGC_SUSET, GUC_UNIT_MS,
+      "After what silence a member of a group that does not say it is removed (Kafka: "
+      "group.consumer.session.timeout.ms)." },
+    { "streamhouse.consumer_session_timeout_min", &setting_consumer_session_timeout_min_ms, 45 * 1000, 1,
+      DAY_S * 1000, PGC_SUSET, GUC_UNIT_MS, "Shortest session timeout that a group's config may ask for." },
+    { "streamhouse.consumer_session_timeout_max", &setting_consumer_session_timeout_max_ms, 60 * 1000, 1,
+      DAY_S * 1000, PGC_SUSET, GUC_UNIT_MS, "Longest session timeout that a group's config may ask for." },
+    { "streamhouse.consumer_heartbeat_interval", &setting_consumer_heartbeat_interval_ms, 5 * 1000, 1,
+      DAY_S * 1000, PGC_SUSET, GUC_UNIT_MS,
+      "How often members of a group that does not say it send heartbeats (Kafka: "
+      "group.consumer.heartbeat.interval.ms)." },
+    { "streamhouse.consumer_heartbeat_interval_min", &setting_consumer_heartbeat_interval_min_ms, 5 * 1000, 1,
+      DAY_S * 1000, PGC_SUSET, GUC_UNIT_MS,
+      "Shortest heartbeat interval that a group's config may ask for." },
+    { "streamhouse.consumer_heartbeat_interval_max", &setting_consumer_heartbeat_interval_max_ms, 15 * 1000,
+      1, DAY_S * 1000, PGC_SUSET, GUC_UNIT_MS,
+      "Longest heartbeat interval that a group's config may ask for." },
 };
 
 /* Settings that are text; empty means not set. */

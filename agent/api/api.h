@@ -1,6 +1,7 @@
 /* api.h: what the handlers of Kafka's APIs share. Each handler is in the file of its subject: produce.c,
  * fetch.c, metadata.c, topics.c, configs.c, offsets.c, offset_commit.c, offset_fetch.c, coordinator.c,
- * groups.c, group_admin.c, cluster.c, producers.c, telemetry.c; apis.c is the table of all. */
+ * groups.c, group_admin.c, consumer_groups.c, consumer_describe.c, cluster.c, producers.c, telemetry.c;
+ * apis.c is the table of all. */
 #ifndef STREAMHOUSE_API_H
 #define STREAMHOUSE_API_H
 
@@ -48,6 +49,8 @@ void offset_delete_handle(KafkaRequest *request);
 void describe_groups_handle(KafkaRequest *request);
 void list_groups_handle(KafkaRequest *request);
 void delete_groups_handle(KafkaRequest *request);
+void consumer_group_heartbeat_handle(KafkaRequest *request);
+void consumer_group_describe_handle(KafkaRequest *request);
 
 static inline Agent *api_agent(const KafkaRequest *request)
 {

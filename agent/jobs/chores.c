@@ -17,7 +17,7 @@ static const struct Chore {
     int64_t interval_ms;
 } chores_table[] = {
     { { "sample", "SELECT sh_sample() IS NULL", 0, { 0 } }, 10 * 1000 },
-    { { "group_tick", "SELECT sh_group_tick() IS NULL", 0, { 0 } }, 1000 },
+    { { "group_step", "SELECT sh_group_step()", 0, { 0 } }, 1000 },
     { { "prune", "SELECT sh_prune()", 0, { 0 } }, 5 * 1000 },
     { { "retention", "SELECT sh_retention()", 0, { 0 } }, CHORE_AS_SET },
 };
