@@ -440,10 +440,9 @@ def test_offsets_are_listed_in_all_their_forms(kafka, stack, topic, name, versio
     assert ask(-2) == (NONE, 1, -1)
     if version >= 7:
         assert ask(-3) == (NONE, 1, 3000)
-    if version >= 8:
-        assert ask(-4) == (NONE, 1, -1)
-    if version >= 9:
-        assert ask(-5) == (NONE, -1, -1)
+    assert ask(-4) == ((NONE, 1, -1) if version >= 8 else (35, -1, -1))
+    assert ask(-5) == ((NONE, -1, -1) if version >= 9 else (35, -1, -1))
+    assert ask(-6) == ((NONE, -1, -1) if version >= 11 else (35, -1, -1))
     assert ask(0) == (NONE, 1, 3000) and ask(3001) == (NONE, -1, -1)
     if version >= 4:
         assert ask(-1, current_leader_epoch=99)[0] == 75 and ask(-1, current_leader_epoch=0)[0] in (NONE, 74)
@@ -455,11 +454,19 @@ def test_offsets_of_thousands_of_partitions_take_one_query(kafka, stack, topic_n
     partitions = [{"partition_index": number, "timestamp": timestamp} for timestamp in (-1, -2, 5) for number in range(3000)]
     (answer,) = kafka.ask("ListOffsets", 8, replica_id=-1, topics=[{"name": topic_name, "partitions": partitions}])["topics"]
     assert [partition["error_code"] for partition in answer["partitions"]] == [NONE] * 9000
-    if queries is not None:
-        assert stack.agents[0].metric("streamhouse_brain_queries_total") - queries < 50
+    assert stack.agents[0].metric("streamhouse_brain_queries_total") - queries < 50
 
 
 # ---- Leaders, sizes, producers
+
+def test_the_ends_of_leader_epochs_are_told_for_thousands_of_partitions_at_once(kafka, stack, topic_name):
+    stack.create_topic(topic_name, partitions=2000)
+    CONFLUENT.send(stack.kafka, topic_name, 7, plain(5))
+    (answer,) = kafka.ask("OffsetForLeaderEpoch", 4, topics=[{"topic": topic_name, "partitions": [
+        {"partition": number, "leader_epoch": 0, "current_leader_epoch": -1} for number in range(2000)]}])["topics"]
+    ends = {partition["partition"]: (partition["error_code"], partition["end_offset"]) for partition in answer["partitions"]}
+    assert ends.pop(7) == (NONE, 5) and set(ends.values()) == {(NONE, 0)}
+
 
 @every_version("ElectLeaders")
 def test_an_election_that_is_not_needed_says_so(kafka, topic, name, version):
