@@ -54,6 +54,7 @@ struct Agent {
     struct Log *log;
     struct Lease *lease;
     struct Fetcher *fetcher;
+    struct GroupService *groups;
     struct KafkaServer *kafka;
     struct HttpServer *http;
 

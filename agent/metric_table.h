@@ -140,6 +140,17 @@ METRIC(INLINE_READ_SEGMENTS, COUNTER, "streamhouse_inline_read_segments_total", 
 METRIC(FETCH_CORRUPT, COUNTER, "streamhouse_fetch_corrupt_segments_total", "", "Segments whose bytes in the store are no record batches.")
 
 METRIC(PRODUCE_INVALID, COUNTER, "streamhouse_produce_invalid_batches_total", "", "Record batches refused because they are damaged, too large or malformed.")
+METRIC(GROUPS, GAUGE, "streamhouse_groups", "", "Classic groups that this agent coordinates and has in memory.")
+METRIC(GROUP_MEMBERS, GAUGE, "streamhouse_group_members", "", "Their members.")
+METRIC(GROUP_BYTES, GAUGE, "streamhouse_group_bytes", "", "Memory that they take; bounded by groups_bytes_max.")
+METRIC(GROUP_REBALANCES, COUNTER, "streamhouse_group_rebalances_total", "", "Generations of classic groups that were assigned.")
+METRIC(GROUP_EXPIRED, COUNTER, "streamhouse_group_members_expired_total", "", "Members that were silent for longer than their session timeout.")
+METRIC(GROUP_LOADS, COUNTER, "streamhouse_group_loads_total", "", "Groups that PostgreSQL was asked for.")
+METRIC(GROUP_STORES, COUNTER, "streamhouse_group_stores_total", "", "Generations that PostgreSQL was asked to keep, each time counted.")
+METRIC(GROUP_STORES_FAILED, COUNTER, "streamhouse_group_stores_failed_total", "", "Generations that it did not keep; their members were told.")
+METRIC(GROUP_STORE_DURATION, SECONDS, "streamhouse_group_store_duration_seconds", "", "One such call, which carries the generations of up to 64 groups.")
+METRIC(GROUP_LAPSES, COUNTER, "streamhouse_group_lapses_total", "", "Times when all groups were forgotten, because this agent may have counted as dead for a while.")
+
 METRIC(REAPER_DELETED, COUNTER, "streamhouse_reaper_objects_deleted_total", "", "Objects deleted from the store because nothing refers to them.")
 METRIC(REAPER_FAILURES, COUNTER, "streamhouse_reaper_failures_total", "", "Objects that could not be deleted; they are tried again.")
 METRIC(MOVER_OBJECTS, COUNTER, "streamhouse_mover_objects_total", "", "Objects made of records that PostgreSQL held.")

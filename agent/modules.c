@@ -7,6 +7,7 @@
 #include "agent/brain/brain.h"
 #include "agent/broker_configs.h"
 #include "agent/catalog/catalog.h"
+#include "agent/group/service.h"
 #include "agent/jobs/chores.h"
 #include "agent/jobs/lease.h"
 #include "agent/jobs/mover.h"
@@ -186,7 +187,8 @@ static Status data_module_start(Agent *agent)
     agent->catalog = catalog_new(agent->brain);
     agent->fetcher = fetcher_new(agent);
     modules.log = log_service_new(agent);
-    if (!agent->catalog || !agent->fetcher || !modules.log) {
+    agent->groups = group_service_new(agent);
+    if (!agent->catalog || !agent->fetcher || !modules.log || !agent->groups) {
         return modules_no_memory();
     }
     catalog_on_change(agent->catalog, topic_deleted, topic_moved, agent);
@@ -214,12 +216,14 @@ static void data_module_drain(Agent *agent, const Module *module, ModuleDrained 
 static void data_module_reload(Agent *agent)
 {
     log_service_reload(modules.log);
+    group_service_reload(agent->groups);
     fetcher_reload(agent->fetcher);
 }
 
 static void data_module_stop(Agent *agent)
 {
     log_service_stop(modules.log);
+    group_service_stop(agent->groups);
     fetcher_stop(agent->fetcher);
 }
 
@@ -236,9 +240,11 @@ static void data_free(Agent *agent)
     }
     catalog_on_change(agent->catalog, topic_ignored, topic_ignored, NULL);
     log_service_free(modules.log);
+    group_service_free(agent->groups);
     fetcher_free(agent->fetcher);
     catalog_free(agent->catalog);
     modules.log = NULL;
+    agent->groups = NULL;
     agent->fetcher = NULL;
     agent->catalog = NULL;
     agent->brain = NULL;
@@ -306,6 +312,7 @@ static void kafka_module_drain(Agent *agent, const Module *module, ModuleDrained
 {
     module_drains(module, drained);
     fetcher_drain(agent->fetcher);
+    group_service_drain(agent->groups);
     kafka_server_drain(agent->kafka, module_drained, agent);
 }
 

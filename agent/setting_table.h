@@ -144,6 +144,20 @@ SETTING(produce_bytes_max, BYTES, "256MiB", 1048576, 1099511627776, "", RELOADAB
 SETTING(validate_compressed, BOOL, "yes", 0, 0, "", RELOADABLE,
         "Whether compressed batches are decompressed to check every record, as Kafka does, and not only their checksum and header.")
 
+SECTION("Consumer groups")
+SETTING(group_initial_delay_ms, DURATION, "3s", 0, 300000, "", RELOADABLE,
+        "How long a group that had no members waits for more than its first before it begins. Each one that joins meanwhile extends it, up to the members' own rebalance timeout (Kafka's group.initial.rebalance.delay.ms).")
+SETTING(group_session_min_ms, DURATION, "6s", 1, 86400000, "", RELOADABLE,
+        "Shortest session timeout that a member of a classic group may ask for (Kafka's group.min.session.timeout.ms).")
+SETTING(group_session_max_ms, DURATION, "30min", 1, 86400000, "", RELOADABLE,
+        "Longest one (Kafka's group.max.session.timeout.ms).")
+SETTING(group_members_max, COUNT, "10000", 1, 1000000, "", RELOADABLE,
+        "Most members of a classic group (Kafka's group.max.size).")
+SETTING(group_bytes_max, BYTES, "16MiB", 65536, 1073741824, "", RELOADABLE,
+        "Memory for one classic group: what its members say when they join, and their assignments. Who does not fit is refused.")
+SETTING(groups_bytes_max, BYTES, "256MiB", 65536, 1099511627776, "", RELOADABLE,
+        "Memory for all classic groups that this agent coordinates.")
+
 SECTION("Read path")
 SETTING(fetch_bytes_max, BYTES, "55MiB", 1024, 1073741824, "", RELOADABLE,
         "Most bytes of one Fetch reply, whatever the client asks for.")

@@ -176,6 +176,10 @@ static Status settings_check(const Settings *settings)
         return too_small(settings, SETTING_ID_produce_bytes_max, "frame_bytes_max",
                          settings->frame_bytes_max);
     }
+    if (settings->group_session_max_ms < settings->group_session_min_ms) {
+        return too_small(settings, SETTING_ID_group_session_max_ms, "group_session_min_ms",
+                         settings->group_session_min_ms);
+    }
     return status_ok();
 }
 

@@ -1,5 +1,6 @@
 /* api.h: what the handlers of Kafka's APIs share. Each handler is in the file of its subject: produce.c,
- * fetch.c, metadata.c, topics.c, configs.c, offsets.c, cluster.c, producers.c; apis.c is the table of all. */
+ * fetch.c, metadata.c, topics.c, configs.c, offsets.c, cluster.c, producers.c, coordinator.c, groups.c;
+ * apis.c is the table of all. */
 #ifndef STREAMHOUSE_API_H
 #define STREAMHOUSE_API_H
 
@@ -20,6 +21,10 @@ void leader_epoch_handle(KafkaRequest *request);
 void metadata_handle(KafkaRequest *request);
 void describe_cluster_handle(KafkaRequest *request);
 void find_coordinator_handle(KafkaRequest *request);
+void join_group_handle(KafkaRequest *request);
+void heartbeat_handle(KafkaRequest *request);
+void leave_group_handle(KafkaRequest *request);
+void sync_group_handle(KafkaRequest *request);
 void create_topics_handle(KafkaRequest *request);
 void delete_topics_handle(KafkaRequest *request);
 void create_partitions_handle(KafkaRequest *request);

@@ -1,10 +1,6 @@
-/* cluster.c: DescribeCluster, and FindCoordinator, which says honestly that there are no groups and no
- * transactions yet. */
+/* cluster.c: DescribeCluster. */
 #include "agent/api/api.h"
 #include "agent/jobs/lease.h"
-
-static const char no_coordinator[] =
-    "consumer groups and transactions are not supported yet; assign partitions by hand";
 
 enum { ENDPOINT_BROKERS = 1, ENDPOINT_CONTROLLERS = 2 };
 /* Kafka's AclOperation as bits: create, alter, describe, cluster action, describe and alter configs,
@@ -59,30 +55,4 @@ void describe_cluster_handle(KafkaRequest *request)
     } else {
         catalog_refresh(api_agent(request)->catalog, describe_cluster_refreshed, request);
     }
-}
-
-void find_coordinator_handle(KafkaRequest *request)
-{
-    const KafkaFindCoordinatorRequest *asked = request->message;
-    KafkaFindCoordinatorResponse response;
-    kafka_defaults(&KAFKA_FIND_COORDINATOR_RESPONSE.root, &response);
-    int32_t count = asked->coordinator_keys.count > 0 ? asked->coordinator_keys.count : 0;
-    KafkaFindCoordinatorResponseCoordinator *coordinators =
-        kafka_items_new(&request->arena, &KAFKA_FIND_COORDINATOR_RESPONSE_COORDINATOR, (size_t)count);
-    for (int32_t i = 0; coordinators && i < count; i++) {
-        coordinators[i].key = asked->coordinator_keys.items[i];
-        coordinators[i].node_id = -1;
-        coordinators[i].port = -1;
-        coordinators[i].error_code = KAFKA_ERROR_COORDINATOR_NOT_AVAILABLE;
-        coordinators[i].error_message = SLICE_LITERAL(no_coordinator);
-    }
-    response.coordinators.items = coordinators;
-    response.coordinators.count = coordinators ? count : 0;
-    if (request->version < 4) {
-        response.node_id = -1;
-        response.port = -1;
-        response.error_code = KAFKA_ERROR_COORDINATOR_NOT_AVAILABLE;
-        response.error_message = SLICE_LITERAL(no_coordinator);
-    }
-    kafka_request_reply(request, &response);
 }
