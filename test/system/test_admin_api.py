@@ -195,6 +195,21 @@ def test_num_partitions_and_auto_creation_take_effect_at_once(kafka, topic_name)
     assert metadata(topic_name + "-yes") == (NONE, 5)
 
 
+def test_every_config_that_one_agent_may_have_is_one_that_agents_obey(kafka, stack):
+    """The brain's table and the agent's are two: each config is set, and the agent's setting follows, to the least and the most."""
+    own = broker_id(kafka)
+    for row in stack.postgres.rows("SELECT name, minimum, maximum FROM streamhouse.broker_config_definition WHERE per_agent AND type = 'int' ORDER BY name DESC"):
+        for value in (row["maximum"], row["minimum"]):
+            before = stack.agents[0].log().count("setting=")
+            error, message = alter(kafka, BROKER, own, (row["name"], SET, str(value)))
+            if error == INVALID_CONFIG and "session.timeout" in message:
+                continue  # the least of the longest is below the shortest
+            assert error == NONE, message
+            assert stack.agents[0].log().count("setting=") == before + 1, f"{row['name']} = {value} is not obeyed"
+        assert alter(kafka, BROKER, own, (row["name"], DELETE, None))[0] == NONE
+    assert "nothing reloaded" not in stack.agents[0].log()
+
+
 def test_every_agents_configs_change_and_one_agents_only_its_own(own_stack):
     a, b = own_stack.start_agent("a", default_partitions=2, **QUICK), own_stack.start_agent("b", **QUICK)
     with Messages(a.kafka) as to_a, Messages(b.kafka) as to_b:
