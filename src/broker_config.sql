@@ -345,9 +345,9 @@ BEGIN
     SELECT coalesce(jsonb_object_agg(o.key, NULL), '{}') || changed INTO changed FROM jsonb_object_keys(current) AS o (key);
     PERFORM @extschema@.sh_alter_group_config("group", changed);
     IF validate_only THEN
-        RAISE EXCEPTION USING ERRCODE = 'SH000', MESSAGE = 'the changes are valid';
+        RAISE EXCEPTION USING ERRCODE = 'SHVAL', MESSAGE = 'the changes are valid';
     END IF;
-EXCEPTION WHEN SQLSTATE 'SH000' THEN
+EXCEPTION WHEN SQLSTATE 'SHVAL' THEN -- SH000 would stand for all of class SH
     RETURN; -- and nothing is changed
 END $$;
 COMMENT ON FUNCTION streamhouse.alter_group_config IS 'sh_alter_configs() for a group.';

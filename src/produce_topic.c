@@ -21,9 +21,7 @@ static const KeyScanSpec topic_by_name = { "topic", "topic_name", 1, { KEY_TEXT_
 static const KeyScanSpec definition_by_name = {
     "config_definition", "config_definition_pkey", 1, { KEY_TEXT_EQUAL }
 };
-static const KeyScanSpec default_by_name = {
-    "topic_default", "topic_default_pkey", 1, { KEY_TEXT_EQUAL }
-};
+static const KeyScanSpec default_by_name = { "topic_default", "topic_default_pkey", 1, { KEY_TEXT_EQUAL } };
 
 PG_FUNCTION_INFO_V1(streamhouse_topic_defaults_changed);
 
