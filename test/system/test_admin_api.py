@@ -8,6 +8,7 @@ import wire
 from clients import CONFLUENT
 from messages import APIS, Messages
 from records import plain
+from sql_session import Session
 from stack import wait_until
 from wire import Wire
 
@@ -544,6 +545,30 @@ def test_a_reassignment_is_refused_and_says_why(kafka, topic, name, version):
     assert [partition["error_code"] for partition in answer["partitions"]] == [INVALID_ASSIGNMENT, NO_REASSIGNMENT, UNKNOWN_TOPIC]
     assert all(partition["error_message"] for partition in answer["partitions"])
     assert kafka.ask("ListPartitionReassignments", 0, topics=None)["topics"] == []
+
+
+# ---- What others hold
+
+def test_what_an_open_transaction_holds_is_not_waited_for(kafka, stack, topic):
+    """Whoever asks is told to try again, in time; heartbeats, which share the line, go on."""
+    holder = Session(stack.postgres)
+    holder.run(f"BEGIN; SELECT sh_produce('{topic}', 'held', partition => 0); SELECT sh_alter_topic('{topic}', '{{}}'); SELECT sh_create_topic('{topic}-held');"
+               " SELECT sh_alter_broker_config('{}');")
+    try:
+        began = time.monotonic()
+        (deleted,) = kafka.ask("DeleteRecords", 2, topics=[{"name": topic, "partitions": [{"partition_index": number, "offset": -1} for number in (0, 1)]}])["topics"]
+        assert [partition["error_code"] for partition in deleted["partitions"]] == [TIMED_OUT, NONE]
+        assert alter(kafka, TOPIC, topic, ("retention.ms", SET, "5"))[0] == TIMED_OUT
+        assert alter(kafka, BROKER, "", ("num.partitions", SET, "5"))[0] == TIMED_OUT
+        wanted = [{"name": topic + suffix, "num_partitions": 1, "replication_factor": 1} for suffix in ("-held", "-late")]
+        held, late = kafka.ask("CreateTopics", 7, timeout_ms=500, topics=wanted)["topics"]
+        assert (held["error_code"], late["error_code"]) == (TIMED_OUT, TIMED_OUT) and "time was up" in late["error_message"]
+        assert time.monotonic() - began < 12 and stack.agents[0].http("/ready")[0] == 200
+    finally:
+        holder.run("ROLLBACK;")
+        holder.close()
+    created = kafka.ask("CreateTopics", 7, timeout_ms=5000, topics=wanted)["topics"]
+    assert [answer["error_code"] for answer in created] == [NONE, NONE]
 
 
 # ---- Hostile
