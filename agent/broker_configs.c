@@ -10,6 +10,10 @@
 const BrokerConfig broker_configs[] = {
     { "auto.create.topics.enable", SETTING_ID_auto_create_topics },
     { "fetch.max.bytes", SETTING_ID_fetch_bytes_max },
+    { "group.initial.rebalance.delay.ms", SETTING_ID_group_initial_delay_ms },
+    { "group.max.session.timeout.ms", SETTING_ID_group_session_max_ms },
+    { "group.max.size", SETTING_ID_group_members_max },
+    { "group.min.session.timeout.ms", SETTING_ID_group_session_min_ms },
     { "num.partitions", SETTING_ID_default_partitions },
     { NULL, SETTING_ID_COUNT },
 };

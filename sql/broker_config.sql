@@ -50,6 +50,10 @@ SELECT sh_alter_broker_config('7');
 \echo :LAST_ERROR_SQLSTATE
 SELECT sh_alter_broker_config('{"num.partitions": "1"}', NULL);
 \echo :LAST_ERROR_SQLSTATE
+SELECT sh_alter_broker_config('{"group.min.session.timeout.ms": "2000000"}');
+\echo :LAST_ERROR_SQLSTATE
+SELECT sh_alter_broker_config('{"group.max.session.timeout.ms": "10"}', 1);
+\echo :LAST_ERROR_SQLSTATE
 SELECT * FROM streamhouse.broker_config ORDER BY agent_id, name;
 
 -- SQL producers obey the new default at once, and the old one when it is gone

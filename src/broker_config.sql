@@ -33,6 +33,14 @@ INSERT INTO streamhouse.broker_config_definition (name, type, default_value, min
  'Whether a client that asks for an unknown topic gets it created. The agent''s setting auto_create_topics.'),
 ('fetch.max.bytes', 'int', '57671680', 1024, 1073741824, true,
  'Most bytes of one Fetch reply, whatever the client asks for. The agent''s setting fetch_bytes_max.'),
+('group.initial.rebalance.delay.ms', 'int', '3000', 0, 300000, true,
+ 'How long a classic group that had no members waits for more than its first. The agent''s setting group_initial_delay_ms.'),
+('group.max.session.timeout.ms', 'int', '1800000', 1, 86400000, true,
+ 'Longest session timeout that a member of a classic group may ask for. The agent''s setting group_session_max_ms.'),
+('group.max.size', 'int', '10000', 1, 1000000, true,
+ 'Most members of a classic group. The agent''s setting group_members_max.'),
+('group.min.session.timeout.ms', 'int', '6000', 1, 86400000, true,
+ 'Shortest session timeout that a member of a classic group may ask for. The agent''s setting group_session_min_ms.'),
 ('num.partitions', 'int', '1', 1, 10000, true,
  'Partitions of topics that are created without a number. The agent''s setting default_partitions.');
 
@@ -132,6 +140,26 @@ AS $$
 $$;
 COMMENT ON FUNCTION streamhouse.broker_config_of IS 'What was set for an agent, or for all (0), name to value.';
 
+CREATE FUNCTION streamhouse.broker_config_check_sessions() RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    wrong record;
+BEGIN
+    SELECT a.agent_id, low.value AS minimum, high.value AS maximum INTO wrong
+    FROM (SELECT DISTINCT c.agent_id FROM streamhouse.broker_config AS c UNION SELECT 0) AS a
+    CROSS JOIN LATERAL @extschema@.sh_describe_broker_configs(a.agent_id) AS low
+    CROSS JOIN LATERAL @extschema@.sh_describe_broker_configs(a.agent_id) AS high
+    WHERE low.name = 'group.min.session.timeout.ms' AND high.name = 'group.max.session.timeout.ms' AND low.value::int > high.value::int
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'SH040',
+            MESSAGE = format('group.min.session.timeout.ms %s is more than group.max.session.timeout.ms %s', wrong.minimum, wrong.maximum),
+            HINT = 'Set both so that the one is at most the other.';
+    END IF;
+END $$;
+COMMENT ON FUNCTION streamhouse.broker_config_check_sessions IS 'Raises SH040 when an agent''s shortest session timeout would be more than its longest.';
+
 CREATE FUNCTION streamhouse.broker_config_write(agent_id int, config jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -139,6 +167,7 @@ BEGIN
     DELETE FROM streamhouse.broker_config AS c WHERE c.agent_id = broker_config_write.agent_id;
     INSERT INTO streamhouse.broker_config (agent_id, name, value)
     SELECT broker_config_write.agent_id, s.key, s.value FROM jsonb_each_text(config) AS s;
+    PERFORM streamhouse.broker_config_check_sessions();
     PERFORM streamhouse.topic_default_write();
     PERFORM streamhouse.metadata_notify(NULL);
 END $$;
@@ -316,9 +345,9 @@ BEGIN
     SELECT coalesce(jsonb_object_agg(o.key, NULL), '{}') || changed INTO changed FROM jsonb_object_keys(current) AS o (key);
     PERFORM @extschema@.sh_alter_group_config("group", changed);
     IF validate_only THEN
-        RAISE EXCEPTION USING ERRCODE = 'SH000', MESSAGE = 'the changes are valid';
+        RAISE EXCEPTION USING ERRCODE = 'SHVAL', MESSAGE = 'the changes are valid';
     END IF;
-EXCEPTION WHEN SQLSTATE 'SH000' THEN
+EXCEPTION WHEN SQLSTATE 'SHVAL' THEN -- SH000 would stand for all of class SH
     RETURN; -- and nothing is changed
 END $$;
 COMMENT ON FUNCTION streamhouse.alter_group_config IS 'sh_alter_configs() for a group.';

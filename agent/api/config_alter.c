@@ -7,11 +7,12 @@
 #include "agent/api/config_resource.h"
 #include "agent/api/sequence.h"
 
-static const BrainStatement alter_statement = { "alter_configs",
-                                                "SELECT sh_alter_configs($1, $2, $3, $4, $5)",
-                                                5,
-                                                { BRAIN_TEXT, BRAIN_TEXT, BRAIN_JSONB, BRAIN_BOOL,
-                                                  BRAIN_BOOL } };
+static const BrainStatement alter_statement = {
+    "alter_configs",
+    "SELECT sh_alter_configs($1, $2, $3, $4, $5)" SEQUENCE_BOUNDED,
+    5,
+    { BRAIN_TEXT, BRAIN_TEXT, BRAIN_JSONB, BRAIN_BOOL, BRAIN_BOOL }
+};
 
 /* Kafka's numbers (AlterConfigOp.OpType). */
 static const char *const operation_names[] = { "set", "delete", "append", "subtract" };

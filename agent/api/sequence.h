@@ -8,6 +8,10 @@
 #include "agent/api/api.h"
 #include "agent/brain/brain.h"
 
+/* The end of a statement that takes locks: what somebody's open transaction holds is not waited for long,
+ * since heartbeats wait in the same line. */
+#define SEQUENCE_BOUNDED " FROM (SELECT set_config('lock_timeout', '2s', true)) AS bounded"
+
 typedef struct Sequence Sequence;
 
 struct Sequence {

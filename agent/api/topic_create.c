@@ -14,16 +14,18 @@ enum { CONFIGS_OLDEST = 5 };
 /* Kafka's ConfigSource. */
 enum { SOURCE_TOPIC = 1, SOURCE_CLUSTER = 3, SOURCE_DEFAULT = 5 };
 
-static const BrainStatement create_statement = { "create_topic",
-                                                 "SELECT (sh_create_topic($1, $2, $3)).topic_id",
-                                                 3,
-                                                 { BRAIN_TEXT, BRAIN_INT4, BRAIN_JSONB } };
+static const BrainStatement create_statement = {
+    "create_topic",
+    "SELECT (sh_create_topic($1, $2, $3)).topic_id" SEQUENCE_BOUNDED,
+    3,
+    { BRAIN_TEXT, BRAIN_INT4, BRAIN_JSONB }
+};
 /* The configs are told as they are in effect: [[name, value, source]]. */
 static const BrainStatement create_and_tell_statement = {
     "create_topic_and_tell",
     "SELECT (sh_create_topic($1, $2, $3)).partitions, (SELECT jsonb_agg(jsonb_build_array(name, value, "
     "source)) "
-    "FROM sh_topic_configs($3))",
+    "FROM sh_topic_configs($3))" SEQUENCE_BOUNDED,
     3,
     { BRAIN_TEXT, BRAIN_INT4, BRAIN_JSONB }
 };

@@ -5,14 +5,15 @@
 enum { DELETE_BY_ID_OLDEST = 6 };
 
 static const BrainStatement delete_statement = {
-    "delete_topic", "SELECT sh_delete_topic($1)", 1, { BRAIN_TEXT }
+    "delete_topic", "SELECT sh_delete_topic($1)" SEQUENCE_BOUNDED, 1, { BRAIN_TEXT }
 };
 static const BrainStatement delete_by_id_statement = {
-    "delete_topic_by_id", "SELECT sh_delete_topic_by_id($1)", 1, { BRAIN_UUID }
+    "delete_topic_by_id", "SELECT sh_delete_topic_by_id($1)" SEQUENCE_BOUNDED, 1, { BRAIN_UUID }
 };
-static const BrainStatement widen_statement = {
-    "add_partitions", "SELECT sh_add_partitions($1, $2, $3)", 3, { BRAIN_TEXT, BRAIN_INT4, BRAIN_BOOL }
-};
+static const BrainStatement widen_statement = { "add_partitions",
+                                                "SELECT sh_add_partitions($1, $2, $3)" SEQUENCE_BOUNDED,
+                                                3,
+                                                { BRAIN_TEXT, BRAIN_INT4, BRAIN_BOOL } };
 
 static int topics_compare(Slice a, Slice b)
 {

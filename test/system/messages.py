@@ -53,6 +53,8 @@ class Encoder:
 
     def field(self, field, value):
         one = (lambda item: self.struct(field.struct, item)) if field.struct else (lambda item: self.scalar(field.base, item))
+        if field.indirect:
+            return b"\xff" if value is None else b"\x01" + one(value)
         if not field.array:
             return one(value)
         return self.size(None if value is None else len(value), "i") + b"".join(one(item) for item in value or [])
@@ -63,7 +65,8 @@ class Encoder:
         if field.array:
             return []
         if field.base in FORMS:
-            return float(field.default or 0) if field.base == "float64" else int(field.default or 0)
+            number = {"true": 1, "false": 0}.get(field.default, field.default or 0)
+            return float(number) if field.base == "float64" else int(number)
         return str(uuid.UUID(int=0)) if field.base == "uuid" else ""
 
     def struct(self, structure, values):
@@ -112,6 +115,8 @@ class Decoder:
 
     def field(self, field):
         one = (lambda: self.struct(field.struct)) if field.struct else (lambda: self.scalar(field.base))
+        if field.indirect:
+            return one() if self.number("b") >= 0 else None
         if not field.array:
             return one()
         count = self.size("i")
