@@ -19,6 +19,7 @@ typedef struct FetchState {
     KafkaRequest *request;
     FetchTask *task;
     FetchSession *session; /* held; NULL for a fetch without one */
+    size_t reserved;       /* for what the request adds to it */
     bool all;              /* the answer has every partition, and begins the session */
     bool ended;            /* another fetch took the session over while the catalog was read */
     FetchItem *items;      /* without a session */
@@ -185,8 +186,15 @@ static void fetch_own(FetchState *state, FetchSession *session)
     session->moved = fetch_session_moved;
 }
 
+static void fetch_give_back(FetchState *state)
+{
+    session_cache_give_back(fetch_sessions(state->request), state->reserved);
+    state->reserved = 0;
+}
+
 static void fetch_disown(FetchState *state)
 {
+    fetch_give_back(state);
     if (state->session) {
         state->session->owner = NULL;
         session_release(state->session);
@@ -362,6 +370,33 @@ static void fetch_forget(FetchSession *session, const KafkaFetchRequest *asked)
     }
 }
 
+/* Memory for what the request names. */
+static bool fetch_reserve(FetchState *state)
+{
+    const KafkaFetchRequest *asked = state->request->message;
+    int32_t topics = asked->topics.count > 0 ? asked->topics.count : 0;
+    size_t bytes = session_estimate(fetch_count_items(asked), topics);
+    if (!session_cache_reserve(fetch_sessions(state->request), bytes)) {
+        return false;
+    }
+    state->reserved = bytes;
+    return true;
+}
+
+static void fetch_begin_session(FetchState *state)
+{
+    FetchSession *session = session_new(state->request->version >= FETCH_TOPIC_ID_OLDEST);
+    if (session && fetch_update(session, state->request->message)) {
+        fetch_own(state, session);
+        state->all = true;
+    } else {
+        fetch_give_back(state);
+    }
+    if (session) {
+        session_release(session);
+    }
+}
+
 /* Every partition is in the request. A session that it names ends; it may begin another. */
 static void fetch_full(FetchState *state)
 {
@@ -373,15 +408,8 @@ static void fetch_full(FetchState *state)
     if (old) {
         session_cache_remove(sessions, old);
     }
-    if (asked->session_epoch == SESSION_EPOCH_FIRST && sessions->count_max > 0) {
-        FetchSession *session = session_new(request->version >= FETCH_TOPIC_ID_OLDEST);
-        if (session && fetch_update(session, asked)) {
-            fetch_own(state, session);
-            state->all = true;
-        }
-        if (session) {
-            session_release(session);
-        }
+    if (asked->session_epoch == SESSION_EPOCH_FIRST && sessions->count_max > 0 && fetch_reserve(state)) {
+        fetch_begin_session(state);
     }
     if (!state->session) {
         state->item_count = fetch_count_items(asked);
@@ -426,7 +454,8 @@ static void fetch_incremental(FetchState *state)
     if (session->owner) {
         fetch_supersede(session->owner);
     }
-    if (!fetch_update(session, asked)) {
+    if (!fetch_reserve(state) || !fetch_update(session, asked)) {
+        fetch_give_back(state);
         session_cache_remove(sessions, session);
         fetch_refuse(request, KAFKA_ERROR_FETCH_SESSION_ID_NOT_FOUND);
         return;
@@ -434,9 +463,11 @@ static void fetch_incremental(FetchState *state)
     fetch_forget(session, asked);
     session->epoch = session_epoch_next(session->epoch);
     if (session->partition_count == 0) {
+        fetch_give_back(state);
         session_cache_remove(sessions, session);
         fetch_reply(request, SESSION_ID_NONE, NULL, 0, &(Collection){ 0 });
     } else if (!session_cache_touch(sessions, session, time_ms())) {
+        fetch_give_back(state);
         fetch_refuse(request, KAFKA_ERROR_FETCH_SESSION_ID_NOT_FOUND);
     } else {
         fetch_own(state, session);

@@ -120,6 +120,13 @@ void session_release(FetchSession *session)
     free(session);
 }
 
+size_t session_estimate(int32_t partitions, int32_t topics)
+{
+    enum { NAME_BYTES = 256 };
+    size_t topic = sizeof(SessionTopic) + SESSION_TABLE_BYTES + NAME_BYTES;
+    return (size_t)partitions * SESSION_PARTITION_BYTES + (size_t)topics * topic;
+}
+
 static SessionTopic *topic_find(const FetchSession *session, const SessionTopicName *name)
 {
     SessionTopic *topic = NULL;

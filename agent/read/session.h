@@ -94,6 +94,9 @@ FetchSession *session_new(bool by_id);
 FetchSession *session_hold(FetchSession *session);
 void session_release(FetchSession *session);
 
+/* What so many partitions and topics take at most. */
+size_t session_estimate(int32_t partitions, int32_t topics);
+
 /* Takes a partition in, or changes what is asked of it; either way it is ready. False when memory is short.
  */
 MUST_CHECK bool session_put(FetchSession *session, const SessionTopicName *name, const SessionAsk *ask);

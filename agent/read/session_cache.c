@@ -100,6 +100,21 @@ static bool cache_make_room(SessionCache *cache, const FetchSession *newcomer, s
     return true;
 }
 
+bool session_cache_reserve(SessionCache *cache, size_t bytes)
+{
+    if (cache->reserved > cache->bytes_max || bytes > cache->bytes_max - cache->reserved) {
+        metric_add(METRIC_FETCH_SESSIONS_REFUSED, 1);
+        return false;
+    }
+    cache->reserved += bytes;
+    return true;
+}
+
+void session_cache_give_back(SessionCache *cache, size_t bytes)
+{
+    cache->reserved -= bytes;
+}
+
 /* Not to be guessed, and not that of another session. */
 static int32_t cache_new_id(const SessionCache *cache)
 {

@@ -14,6 +14,7 @@ typedef struct SessionCache {
     FetchSession *oldest; /* by last use */
     size_t count;
     size_t bytes;
+    size_t reserved; /* for what fetches under way have brought */
     int64_t partitions;
     size_t count_max;
     size_t bytes_max;
@@ -24,6 +25,11 @@ void session_cache_init(SessionCache *cache, size_t count_max, size_t bytes_max)
 void session_cache_free(SessionCache *cache);
 /* Other bounds; what is above them goes, the longest unused first. */
 void session_cache_limit(SessionCache *cache, size_t count_max, size_t bytes_max);
+
+/* Before memory is taken for what a request names: so much of it may be under way at a time as may be kept.
+ * False when it may not; otherwise it is given back when the request's fetch ends. */
+bool session_cache_reserve(SessionCache *cache, size_t bytes);
+void session_cache_give_back(SessionCache *cache, size_t bytes);
 
 /* Takes a reference to the session and gives it an id. False when there is no room. */
 bool session_cache_add(SessionCache *cache, FetchSession *session, int64_t now_ms);

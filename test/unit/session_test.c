@@ -372,6 +372,24 @@ TEST(bytes_are_bounded_when_sessions_come_and_when_they_grow)
     session_cache_free(&cache);
 }
 
+TEST(what_requests_bring_is_bounded_before_it_is_kept)
+{
+    SessionCache cache;
+    FetchSession *session = session_of(PARTITIONS);
+    CHECK(session_estimate(PARTITIONS, 1) >= session->bytes - session_estimate(0, 1));
+    session_release(session);
+    session_cache_init(&cache, 10, 1000);
+    CHECK(session_cache_reserve(&cache, 600));
+    CHECK(!session_cache_reserve(&cache, 401));
+    CHECK(session_cache_reserve(&cache, 400));
+    session_cache_limit(&cache, 10, 500);
+    CHECK(!session_cache_reserve(&cache, 1));
+    session_cache_give_back(&cache, 1000);
+    CHECK(session_cache_reserve(&cache, 500));
+    CHECK(!session_cache_reserve(&cache, SIZE_MAX));
+    session_cache_free(&cache);
+}
+
 TEST(a_session_without_room_for_any_is_refused)
 {
     SessionCache cache;
