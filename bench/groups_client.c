@@ -245,7 +245,8 @@ void member_commit(Member *member)
     KafkaOffsetCommitRequest request;
     KafkaOffsetCommitRequestTopic topic;
     KafkaOffsetCommitRequestPartition partition;
-    if (member->state != MEMBER_IN || member->owned_count == 0 || is_asking(member, KAFKA_OFFSET_COMMIT)) {
+    if (!member->group || member->state != MEMBER_IN || member->owned_count == 0 ||
+        is_asking(member, KAFKA_OFFSET_COMMIT)) {
         return;
     }
     kafka_defaults(&KAFKA_OFFSET_COMMIT_REQUEST.root, &request);
@@ -360,6 +361,7 @@ static void synced(Member *member, const void *answer)
         }
     }
     member->state = MEMBER_IN;
+    member->group->synced_ns = now_ns();
     member->interval_ms = CLASSIC_INTERVAL_MS;
     member_later(member, CLASSIC_INTERVAL_MS);
 }

@@ -44,6 +44,7 @@ typedef struct Group {
     int partitions;
     int members;
     int64_t joined_ns; /* when the first member of the present generation got its JoinGroup answered */
+    int64_t synced_ns; /* when the last of them had its partitions */
     int32_t generation;
 } Group;
 

@@ -150,7 +150,7 @@ static void turn_for(double seconds)
 }
 
 /* Everybody is in, in one generation, and together they have all partitions. */
-static bool is_stable(const Group *group, int members)
+static bool is_stable(const Group *group)
 {
     int owned = 0, in = 0;
     for (int i = 0; i < load.member_count; i++) {
@@ -161,26 +161,32 @@ static bool is_stable(const Group *group, int members)
         in += member->state == MEMBER_IN && member->generation == group->generation && !member->owned_is_news;
         owned += member->owned_count;
     }
-    return in == members && owned == group->partitions;
+    return in == group->members && owned == group->partitions;
 }
 
+/* How long after its first JoinGroup was answered (the delay had passed then) a classic group was stable, the
+ * slowest one, and when the last group was answered. */
 static void await_stable(int first_group, int64_t began)
 {
-    double slowest = 0;
+    int64_t slowest = 0, last = began;
     for (int i = first_group; i < load.group_count; i++) {
         Group *group = &load.groups[i];
-        while (!is_stable(group, group->members)) {
+        while (!is_stable(group)) {
             if (now_ns() - began > PHASE_S_MAX * 1000000000LL) {
                 die("%s has not all its %d partitions with its %d members", group->name, group->partitions,
                     group->members);
             }
             turn(false, NULL);
         }
-        double took = load.classic ? (double)(now_ns() - group->joined_ns) / 1e9 : 0;
-        slowest = took > slowest && i == first_group ? took : slowest;
+        slowest =
+            group->synced_ns - group->joined_ns > slowest ? group->synced_ns - group->joined_ns : slowest;
+        last = group->joined_ns > last ? group->joined_ns : last;
     }
     answer(began);
-    printf(", \"after_first_answer_s\": %.3f", slowest);
+    if (load.classic) {
+        printf(", \"last_answered_s\": %.3f, \"after_answer_s\": %.3f", (double)(last - began) / 1e9,
+               (double)slowest / 1e9);
+    }
     answer_end();
 }
 
@@ -210,18 +216,12 @@ static void add(int number)
 {
     Group *group = &load.groups[number];
     int64_t began = now_ns();
+    int others = load.group_count;
     measure_begin();
     member_new(group, MEMBER_OUT);
-    while (!is_stable(group, group->members)) {
-        if (now_ns() - began > PHASE_S_MAX * 1000000000LL) {
-            die("%s does not come to rest", group->name);
-        }
-        turn(false, NULL);
-    }
-    answer(began);
-    printf(", \"after_first_answer_s\": %.3f",
-           load.classic ? (double)(now_ns() - group->joined_ns) / 1e9 : 0);
-    answer_end();
+    load.group_count = number + 1;
+    await_stable(number, began);
+    load.group_count = others;
 }
 
 static void measure(double seconds)
@@ -241,18 +241,40 @@ static void metadata(double seconds)
     probe->state = MEMBER_IDLE;
 }
 
-static void commit(double seconds)
+static void commit_as_fast_as_answered(double seconds)
 {
-    measure_begin();
     for (int i = 0; i < load.member_count; i++) {
-        if (load.members[i]->group) {
-            load.members[i]->leaves_no_rest = true;
-            member_commit(load.members[i]);
-        }
+        load.members[i]->leaves_no_rest = true;
+        member_commit(load.members[i]);
     }
     measure(seconds);
     for (int i = 0; i < load.member_count; i++) {
         load.members[i]->leaves_no_rest = false;
+    }
+}
+
+/* The members in turn; who has not been answered yet is passed over. */
+static void commit_paced(double seconds, int rate)
+{
+    int64_t began = now_ns(), made = 0;
+    while (now_ns() - began < (int64_t)(seconds * 1e9)) {
+        int64_t due = (now_ns() - began) / 1000 * rate / 1000000;
+        for (; made < due; made++) {
+            member_commit(load.members[made % load.member_count]);
+        }
+        turn(false, NULL);
+    }
+    answer(began);
+    answer_end();
+}
+
+static void commit(double seconds, int rate)
+{
+    measure_begin();
+    if (rate > 0) {
+        commit_paced(seconds, rate);
+    } else {
+        commit_as_fast_as_answered(seconds);
     }
     turn_for(1);
 }
@@ -294,8 +316,8 @@ static void obey(const char *line)
     } else if (sscanf(line, "hold %lf", &seconds) == 1) {
         measure_begin();
         measure(seconds);
-    } else if (sscanf(line, "commit %lf", &seconds) == 1) {
-        commit(seconds);
+    } else if (sscanf(line, "commit %lf %d", &seconds, &a) == 2) {
+        commit(seconds, a);
     } else if (sscanf(line, "idle %d", &a) == 1) {
         idle(a);
     } else {
