@@ -6,7 +6,7 @@ import time
 import pytest
 
 from conftest import OUTSIDER
-from messages import APIS, Messages
+from schema_wire import APIS, SchemaWire
 from sql_session import Session
 from wire import Wire, array, string
 
@@ -31,7 +31,7 @@ def each(*names):
 
 @pytest.fixture
 def kafka(stack):
-    with Messages(stack.kafka) as connection:
+    with SchemaWire(stack.kafka) as connection:
         yield connection
 
 
@@ -395,7 +395,7 @@ def test_a_locked_group_holds_up_nobody_else(stack, kafka, topic, group):
     holder = Session(stack.postgres)
     holder.run(f"BEGIN; SELECT FROM streamhouse.consumer_group WHERE name = '{group}' FOR UPDATE;")
     try:
-        with Messages(stack.kafka) as waiting:
+        with SchemaWire(stack.kafka) as waiting:
             waiting.send_message("OffsetCommit", 9, group_id=group, topics=[{"name": topic, "partitions": [
                 {"partition_index": 0, "committed_offset": 2, "committed_metadata": ""}]}])
             began = time.monotonic()
@@ -414,7 +414,7 @@ def test_a_locked_group_holds_up_nobody_else(stack, kafka, topic, group):
 def test_commits_of_many_connections_share_calls_and_each_has_its_own_answer(stack, topic, group):
     agent = stack.agents[0]
     calls, commits = (agent.metric(f"streamhouse_offset_commit{name}_total") for name in ("_calls", "s"))
-    connections = [Messages(stack.kafka) for _ in range(60)]
+    connections = [SchemaWire(stack.kafka) for _ in range(60)]
     rounds = 10
     try:
         for number in range(rounds):
@@ -441,7 +441,7 @@ def test_commits_of_many_connections_share_calls_and_each_has_its_own_answer(sta
 def test_without_postgresql_commits_fail_retriably_and_go_on_afterwards(own_stack, topic_name):
     own_stack.start_agent(database_timeout_ms=2000)
     own_stack.create_topic(topic_name)
-    with Messages(own_stack.kafka) as kafka:
+    with SchemaWire(own_stack.kafka) as kafka:
         assert commit(kafka, 9, "g", topic_name, {0: 1}) == {0: NONE}
         own_stack.postgres.stop("immediate")
         assert commit(kafka, 9, "g", topic_name, {0: 2})[0] == 15, "COORDINATOR_NOT_AVAILABLE"
@@ -459,7 +459,7 @@ def test_without_postgresql_commits_fail_retriably_and_go_on_afterwards(own_stac
 def test_offsets_of_a_group_without_members_expire_and_the_group_with_them(own_stack, topic_name):
     own_stack.start_agent()
     own_stack.create_topic(topic_name)
-    with Messages(own_stack.kafka) as kafka:
+    with SchemaWire(own_stack.kafka) as kafka:
         commit(kafka, 9, "leaves", topic_name, {0: 1})
         make_classic(own_stack, "stays", topic_name)
         commit(kafka, 9, "stays", topic_name, {0: 1}, epoch=5, member="one")

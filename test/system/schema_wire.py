@@ -1,6 +1,6 @@
-"""messages.py: Kafka's messages in any version, by the schema text: what a test asks and what it gets are plain dicts and lists.
+"""schema_wire.py: Kafka's messages in any version, by the schema text: what a test asks and what it gets are plain dicts and lists.
 
-    with Messages(stack.kafka) as kafka:
+    with SchemaWire(stack.kafka) as kafka:
         answer = kafka.ask("ListGroups", 5, states_filter=["Empty"])
 """
 import struct
@@ -131,7 +131,7 @@ class Decoder:
         return values
 
 
-class Messages(Wire):
+class SchemaWire(Wire):
     """A connection that speaks every version of every API in the schema text."""
 
     def ask(self, name, version, **request):
