@@ -15,7 +15,7 @@ SHLIB_LINK  = -Wl,-Bsymbolic -lcurl -lcrypto -ljansson -llz4 -lzstd -lsnappy -lz
 
 # The order in which the parts of the install script are concatenated.
 SQL_PARTS   = schema config topic access agent object segment inline producer offset commit_model commit prune watch produce fetch \
-              group group_assign group_heartbeat group_session group_offset group_coordinator group_classic group_admin broker_config sample views cockpit role
+              group group_protocol group_assign group_heartbeat group_session group_offset group_coordinator group_classic group_admin group_expire broker_config sample views cockpit role
 SQL_FILES   = $(foreach part,$(SQL_PARTS),$(wildcard src/$(part).sql))
 SQL_SCRIPT  = streamhouse--$(RELEASE).sql
 

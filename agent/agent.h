@@ -55,6 +55,7 @@ struct Agent {
     struct Lease *lease;
     struct Fetcher *fetcher;
     struct GroupService *groups;
+    struct OffsetGather *offset_gather;
     struct KafkaServer *kafka;
     struct HttpServer *http;
 

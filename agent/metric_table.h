@@ -83,6 +83,14 @@ METRIC(LEASE_HEARTBEATS, COUNTER, "streamhouse_lease_heartbeats_total", "", "Hea
 METRIC(LEASE_HEARTBEATS_FAILED, COUNTER, "streamhouse_lease_heartbeat_failures_total", "", "Heartbeats that failed; without one for lease_ttl_ms the agent refuses produce requests.")
 METRIC(LEASE_PARTITIONS, GAUGE, "streamhouse_lease_partitions", "", "Partitions this agent leads.")
 
+METRIC(OFFSET_COMMITS, COUNTER, "streamhouse_offset_commits_total", "", "OffsetCommit requests taken.")
+METRIC(OFFSET_COMMITS_REFUSED, COUNTER, "streamhouse_offset_commits_refused_total", "", "OffsetCommit requests that were told to come again, because too much was waiting.")
+METRIC(OFFSET_COMMITS_BUSY, COUNTER, "streamhouse_offset_commits_busy_total", "", "Times that an OffsetCommit was tried again, because somebody had its group or a partition locked.")
+METRIC(OFFSET_COMMITS_WAITING, GAUGE, "streamhouse_offset_commits_waiting", "", "OffsetCommit requests that have no answer yet.")
+METRIC(OFFSET_COMMITS_BYTES, GAUGE, "streamhouse_offset_commits_waiting_bytes", "", "Bytes of OffsetCommit requests that have no answer yet; bounded.")
+METRIC(OFFSET_COMMIT_CALLS, COUNTER, "streamhouse_offset_commit_calls_total", "", "Calls that brought OffsetCommits to PostgreSQL, many at a time.")
+METRIC(OFFSET_COMMIT_DURATION, SECONDS, "streamhouse_offset_commit_call_duration_seconds", "", "One such call, from asking to its answer.")
+
 METRIC(LOG_BATCHES, COUNTER, "streamhouse_log_batches_total", "", "Record batches accepted from producers.")
 METRIC(LOG_BATCH_BYTES, COUNTER, "streamhouse_log_batch_bytes_total", "", "Bytes of record batches accepted from producers.")
 METRIC(LOG_BATCHES_FAILED, COUNTER, "streamhouse_log_batches_failed_total", "", "Accepted batches that were not committed; their producers were told.")

@@ -4,6 +4,7 @@
 
 #include "agent/agent.h"
 #include "agent/api/api.h"
+#include "agent/api/offset_gather.h"
 #include "agent/brain/brain.h"
 #include "agent/catalog/catalog.h"
 #include "agent/group/service.h"
@@ -185,9 +186,10 @@ static Status data_module_start(Agent *agent)
 {
     agent->catalog = catalog_new(agent->brain);
     agent->fetcher = fetcher_new(agent);
+    agent->offset_gather = offset_gather_new(agent);
     modules.log = log_service_new(agent);
     agent->groups = group_service_new(agent);
-    if (!agent->catalog || !agent->fetcher || !modules.log || !agent->groups) {
+    if (!agent->catalog || !agent->fetcher || !agent->offset_gather || !modules.log || !agent->groups) {
         return modules_no_memory();
     }
     catalog_on_change(agent->catalog, topic_deleted, topic_moved, agent);
@@ -224,6 +226,7 @@ static void data_module_stop(Agent *agent)
     log_service_stop(modules.log);
     group_service_stop(agent->groups);
     fetcher_stop(agent->fetcher);
+    offset_gather_stop(agent->offset_gather);
 }
 
 static void topic_ignored(void *context, Topic *topic)
@@ -241,10 +244,12 @@ static void data_free(Agent *agent)
     log_service_free(modules.log);
     group_service_free(agent->groups);
     fetcher_free(agent->fetcher);
+    offset_gather_free(agent->offset_gather);
     catalog_free(agent->catalog);
     modules.log = NULL;
     agent->groups = NULL;
     agent->fetcher = NULL;
+    agent->offset_gather = NULL;
     agent->catalog = NULL;
     agent->brain = NULL;
     agent->store = NULL;

@@ -85,9 +85,10 @@ BEGIN
     IF current_setting('transaction_isolation') = 'read committed' AND pg_try_advisory_xact_lock(7310590, 2) THEN -- sh_reap()'s, too
         pruned := streamhouse.reap_topics();
     END IF;
-    RETURN pruned + streamhouse.prune_producers() + streamhouse.prune_answers() + streamhouse.prune_notices() > streamhouse.reap_rows_max() / 2;
+    RETURN pruned + streamhouse.prune_producers() + streamhouse.prune_answers() + streamhouse.prune_notices()
+           + streamhouse.prune_offsets() > streamhouse.reap_rows_max() / 2;
 END $$;
-COMMENT ON FUNCTION sh_prune IS 'Removes some of what nobody needs any more: producers'' superseded rows, expired answers of commits, the rows of deleted topics. True when there was so much that it should be called again at once.';
+COMMENT ON FUNCTION sh_prune IS 'Removes some of what nobody needs any more: producers'' superseded rows, expired answers of commits, the rows of deleted topics, groups'' offsets that have expired. True when there was so much that it should be called again at once.';
 
 CREATE FUNCTION sh_forget_inline(first_call_id int8) RETURNS int
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp

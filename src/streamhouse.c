@@ -25,6 +25,7 @@ int setting_redelete_after_s;
 int setting_reap_rows_max;
 int setting_answer_ttl_s;
 int setting_producer_ttl_s;
+int setting_offsets_retention_s;
 int setting_lease_moves_max;
 int setting_watch_ring_size;
 int setting_inline_bytes_max_mb;
@@ -73,6 +74,10 @@ static const Setting settings[] = {
       "How long the answers of a commit can be asked for again." },
     { "streamhouse.producer_ttl", &setting_producer_ttl_s, DAY_S, 1, 365 * DAY_S, PGC_SUSET, GUC_UNIT_S,
       "How long an idle idempotent producer is remembered (Kafka: producer.id.expiration.ms)." },
+    { "streamhouse.offsets_retention", &setting_offsets_retention_s, 7 * DAY_S, 1, INT_MAX, PGC_SUSET,
+      GUC_UNIT_S,
+      "How long offsets of a consumer group that has no members are kept (Kafka: "
+      "offsets.retention.minutes)." },
     { "streamhouse.lease_moves_max", &setting_lease_moves_max, 64, 1, 1000000, PGC_SUSET, 0,
       "How many partitions one heartbeat takes from a live agent, at most, to even out the load." },
     { "streamhouse.watch_ring_size", &setting_watch_ring_size, 65536, 64, 16777216, PGC_POSTMASTER, 0,

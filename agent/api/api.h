@@ -1,6 +1,6 @@
 /* api.h: what the handlers of Kafka's APIs share. Each handler is in the file of its subject: produce.c,
- * fetch.c, metadata.c, topics.c, configs.c, offsets.c, cluster.c, producers.c, coordinator.c, groups.c;
- * apis.c is the table of all. */
+ * fetch.c, metadata.c, topics.c, configs.c, offsets.c, offset_commit.c, offset_fetch.c, group_admin.c,
+ * coordinator.c, groups.c, cluster.c, producers.c; apis.c is the table of all. */
 #ifndef STREAMHOUSE_API_H
 #define STREAMHOUSE_API_H
 
@@ -30,6 +30,12 @@ void delete_topics_handle(KafkaRequest *request);
 void create_partitions_handle(KafkaRequest *request);
 void describe_configs_handle(KafkaRequest *request);
 void init_producer_id_handle(KafkaRequest *request);
+void offset_commit_handle(KafkaRequest *request);
+void offset_fetch_handle(KafkaRequest *request);
+void offset_delete_handle(KafkaRequest *request);
+void describe_groups_handle(KafkaRequest *request);
+void list_groups_handle(KafkaRequest *request);
+void delete_groups_handle(KafkaRequest *request);
 
 static inline Agent *api_agent(const KafkaRequest *request)
 {
@@ -52,5 +58,11 @@ static inline bool api_uuid_is_zero(const KafkaUuid *uuid)
 /* The Kafka error of a brain's answer that is not OK: SQLSTATE SHnnn is error nnn, others by their class. */
 struct BrainResult;
 KafkaError api_brain_error(const struct BrainResult *result);
+/* Likewise of a question about groups, whose clients look for the coordinator again when the brain is away.
+ */
+KafkaError api_group_error(const struct BrainResult *result);
+
+/* Whether PostgreSQL can keep the text: UTF-8 without NUL. Null is. */
+bool api_text_is_storable(Slice text);
 
 #endif
