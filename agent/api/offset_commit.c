@@ -3,6 +3,7 @@
 #include "agent/api/api.h"
 #include "agent/api/offset_gather.h"
 #include "agent/brain/brain.h"
+#include "agent/group/service.h"
 #include "agent/jobs/lease.h"
 
 enum {
@@ -28,9 +29,25 @@ typedef struct CommitState {
 
 static void commit_begin(CommitState *state);
 
+/* A member whose commit was accepted lives, as Kafka has it. */
+static void commit_heard(const CommitState *state)
+{
+    const OffsetCommitting *committing = &state->committing;
+    GroupService *service = api_agent(state->request)->groups;
+    bool accepted = false;
+    for (size_t i = 0; i < committing->count; i++) {
+        accepted = accepted || *committing->entries[i].error_code == KAFKA_ERROR_NONE;
+    }
+    if (accepted && service && committing->member_id.size > 0) {
+        group_heard(group_service_groups(service), committing->group, committing->member_id,
+                    committing->epoch);
+    }
+}
+
 static void commit_done(OffsetCommitting *committing)
 {
     CommitState *state = committing->argument;
+    commit_heard(state);
     kafka_request_reply(state->request, &state->response);
 }
 
