@@ -66,7 +66,7 @@ async def settle(options, members, deadline, pause):
         while quiet < 2 and time.monotonic() < deadline:
             _took, done = await member.beat()
             quiet = quiet + 1 if done else 0
-            await asyncio.sleep(pause if done else 0)
+            await asyncio.sleep(0 if member.unsaid else pause)
     while time.monotonic() < deadline:
         await asyncio.gather(*[one(member) for member in members])
         owned = [len(member.owned) for member in members]
@@ -117,7 +117,7 @@ async def main():
     for first in range(0, len(everyone), 100):
         await asyncio.gather(*[member.connect() for member in everyone[first:first + 100]])
     started = time.monotonic()
-    settled = await asyncio.gather(*[settle(options, group, started + options.settle_seconds, 1) for group in groups])
+    settled = await asyncio.gather(*[settle(options, group, started + options.settle_seconds, options.interval) for group in groups])
     result = {"members": len(everyone), "groups": len(groups), "all_settled": all(settled), "settling_seconds": round(time.monotonic() - started, 2)}
     owned = [sum(len(member.owned) for member in group) for group in groups]
     result["partitions_per_group"] = [min(owned), max(owned)]

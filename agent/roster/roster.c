@@ -7,6 +7,7 @@
 
 /* A share of the session timeout; the brain allows for a quarter (group_member.last_seen). */
 enum { ROSTER_TELL_DIVISOR = 8, ROSTER_SILENT_TIMEOUTS = 2 };
+enum { ROSTER_NEVER_MS = INT32_MIN };
 /* What the hash tables need for an entry beside its handle. */
 enum { ROSTER_ENTRY_OVERHEAD = 32 };
 
@@ -217,6 +218,9 @@ void roster_forget(Roster *roster, Slice group_name, Slice member_id)
 {
     RosterGroup *group = group_find(roster, group_name);
     RosterMember *member = group ? member_find(group, member_id) : NULL;
+    if (group) {
+        group->checked_ms = ROSTER_NEVER_MS;
+    }
     if (member) {
         member_drop(roster, group, member);
     }

@@ -46,7 +46,7 @@ size_t roster_member_count(const Roster *roster);
 bool roster_knows(Roster *roster, const RosterBeat *beat, int64_t now_ms, int32_t *heartbeat_interval_ms);
 /* beat->epoch is the one the member has now; asked_ms: when the brain was asked. */
 void roster_learn(Roster *roster, const RosterBeat *beat, const RosterAnswer *answer, int64_t asked_ms);
-/* The member left, or is not what it says. */
+/* The member left, or is not what it says: its group has another version by now, for all that is known. */
 void roster_forget(Roster *roster, Slice group, Slice member_id);
 
 /* Ids of all groups. Returns how many there are; fills at most max. */
