@@ -106,7 +106,9 @@ BEGIN
                                          AND (r.instance_id = '' OR c.instance_id = r.instance_id)) THEN 25
                       WHEN r.epoch <> g.group_epoch THEN 22
                       ELSE 0 END
-             ELSE coalesce((SELECT CASE WHEN r.version BETWEEN 1 AND 8 THEN 35 WHEN m.member_epoch <> r.epoch THEN 113 ELSE 0 END
+             ELSE coalesce((SELECT CASE WHEN EXISTS (SELECT FROM streamhouse.classic_member AS c WHERE c.group_id = m.group_id AND c.member_id = m.member_id)
+                                        THEN CASE WHEN m.member_epoch <> r.epoch THEN 22 ELSE 0 END
+                                        WHEN r.version BETWEEN 1 AND 8 THEN 35 WHEN m.member_epoch <> r.epoch THEN 113 ELSE 0 END
                             FROM streamhouse.group_member AS m
                             WHERE m.group_id = g.group_id AND m.member_id = r.member_id AND m.backend_pid IS NULL),
                            CASE WHEN r.instance_id <> '' AND EXISTS (SELECT FROM streamhouse.group_member AS m

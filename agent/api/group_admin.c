@@ -1,8 +1,10 @@
 /* group_admin.c: DescribeGroups, ListGroups, DeleteGroups. The brain answers from its rows; of a request with
  * many groups it is asked for some at a time, so that an answer's size is bounded and others come between. */
 #include <stdlib.h>
+#include <strings.h>
 
 #include "agent/api/api.h"
+#include "agent/api/group_live.h"
 #include "agent/brain/brain.h"
 #include "agent/jobs/lease.h"
 
@@ -165,6 +167,9 @@ static bool groups_choose(GroupsState *state, const KafkaStringArray *names)
     for (int32_t i = 0; i < names->count; i++) {
         if (!api_text_is_storable(names->items[i])) {
             state->fail(state, (size_t)i, KAFKA_ERROR_INVALID_GROUP_ID);
+        } else if (state->statement == &delete_statement &&
+                   group_live_has_members(state->request, names->items[i])) {
+            state->fail(state, (size_t)i, KAFKA_ERROR_NON_EMPTY_GROUP);
         } else if (repeated[i] || state->count == GROUPS_MAX) {
             state->fail(state, (size_t)i, KAFKA_ERROR_INVALID_REQUEST);
         } else {
@@ -272,7 +277,8 @@ static bool describe_apply(GroupsState *state, const BrainResult *result, size_t
         int32_t place = state->places[first + (size_t)request - 1];
         DescribedGroup *group = &state->response.described.groups.items[place];
         if (!describe_group(state, result, row, group) ||
-            !describe_members(state, result, row, rows, group)) {
+            !describe_members(state, result, row, rows, group) ||
+            !group_live_describe(state->request, state->names[first + (size_t)request - 1], group)) {
             return false;
         }
         row += rows;
@@ -362,6 +368,20 @@ void delete_groups_handle(KafkaRequest *request)
 
 /* ListGroups. */
 
+/* States are compared here, since of a group that is joining only its coordinator knows. */
+static bool list_wants(const KafkaRequest *request, Slice state)
+{
+    const KafkaListGroupsRequest *asked = request->message;
+    for (int32_t i = 0; i < asked->states_filter.count; i++) {
+        Slice wanted = asked->states_filter.items[i];
+        if (wanted.size == state.size &&
+            strncasecmp((const char *)wanted.data, (const char *)state.data, state.size) == 0) {
+            return true;
+        }
+    }
+    return asked->states_filter.count <= 0;
+}
+
 static void list_answered(const BrainResult *result, void *argument)
 {
     KafkaRequest *request = argument;
@@ -373,12 +393,17 @@ static void list_answered(const BrainResult *result, void *argument)
         kafka_request_disconnect(request, "the answer is too large");
         return;
     }
-    response.groups.count = (int32_t)rows;
     for (int i = 0; i < (int)rows; i++) {
-        response.groups.items[i].group_id = brain_text(result, i, 0);
-        response.groups.items[i].protocol_type = brain_text(result, i, 1);
-        response.groups.items[i].group_state = brain_text(result, i, 2);
-        response.groups.items[i].group_type = brain_text(result, i, 3);
+        Slice name = brain_text(result, i, 0);
+        Slice state = group_live_state(request, name, brain_text(result, i, 2));
+        if (!list_wants(request, state)) {
+            continue;
+        }
+        KafkaListGroupsResponseGroup *group = &response.groups.items[response.groups.count++];
+        group->group_id = name;
+        group->protocol_type = brain_text(result, i, 1);
+        group->group_state = state;
+        group->group_type = brain_text(result, i, 3);
     }
     if (!status_is_ok(&result->status)) {
         response.error_code = (int16_t)api_group_error(result);
@@ -407,7 +432,7 @@ void list_groups_handle(KafkaRequest *request)
     BrainParameters parameters;
     brain_parameters_init(&parameters);
     brain_put_int4(&parameters, lease_agent_id(agent->lease));
-    list_put_filter(&parameters, &asked->states_filter);
+    brain_put_texts(&parameters, (const Slice[]){ SLICE_NULL }, 0); /* any state */
     list_put_filter(&parameters, &asked->types_filter);
     brain_send(agent->brain, BRAIN_READ,
                &(BrainQuery){ .statement = &list_statement, .parameters = &parameters }, list_answered,

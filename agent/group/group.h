@@ -222,6 +222,8 @@ void group_heard(Groups *groups, Slice group, Slice member_id, int32_t generatio
 
 /* For the backend, handlers and tests. */
 Slice group_name(const Group *group);
+/* False while the brain is asked for it. */
+bool group_is_loaded(const Group *group);
 int32_t group_id(const Group *group);
 int32_t group_coordinator_epoch(const Group *group);
 GroupState group_state(const Group *group);

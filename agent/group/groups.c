@@ -380,6 +380,11 @@ Group *groups_find(Groups *groups, Slice name)
     return node ? GROUP_OF(node, by_name) : NULL;
 }
 
+bool group_is_loaded(const Group *group)
+{
+    return group->loaded;
+}
+
 Slice group_name(const Group *group)
 {
     return group->name;
