@@ -5,9 +5,9 @@ import uuid
 
 import pytest
 
-import group_wire
+import consumer_wire
 import wire
-from group_wire import Member, settle
+from consumer_wire import Member, settle
 from stack import wait_until
 
 pytestmark = pytest.mark.sql
@@ -64,7 +64,7 @@ def test_who_leaves_gives_its_partitions_to_the_others(new_member):
     assert (answer.error, answer.epoch) == (0, -1)
     settle([second])
     assert numbers(second) == {0, 1, 2}
-    assert first.beat().error == group_wire.UNKNOWN_MEMBER
+    assert first.beat().error == consumer_wire.UNKNOWN_MEMBER
 
 
 def test_a_server_names_members_of_version_0_and_no_later_ones(new_member):
@@ -73,7 +73,7 @@ def test_a_server_names_members_of_version_0_and_no_later_ones(new_member):
     assert answer.error == 0 and len(answer.member_id) == 22
     member.id = answer.member_id
     assert member.ask(answer.epoch, version=0).error == 0
-    assert new_member("").ask(0, rebalance_ms=1000, topics=member.topics, owned=set()).error == group_wire.INVALID_REQUEST
+    assert new_member("").ask(0, rebalance_ms=1000, topics=member.topics, owned=set()).error == consumer_wire.INVALID_REQUEST
 
 
 def test_a_member_with_a_wrong_epoch_is_fenced_and_joins_again(new_member):
@@ -82,7 +82,7 @@ def test_a_member_with_a_wrong_epoch_is_fenced_and_joins_again(new_member):
     assert member.beat().error == 0
     for epoch in (member.epoch + 1, member.epoch - 1 or 7):
         answer = member.ask(epoch)
-        assert answer.error == group_wire.FENCED_EPOCH and "epoch" in answer.message
+        assert answer.error == consumer_wire.FENCED_EPOCH and "epoch" in answer.message
     assert member.beat().error == 0, "the others' mistakes are not this member's"
     assert member.join().error == 0
     assert numbers(member) == {0, 1, 2}
@@ -96,7 +96,7 @@ def test_a_member_that_missed_an_answer_may_come_with_the_epoch_before(new_membe
     second.leave()
     before = first.epoch
     assert first.ask(before).epoch == before + 1  # and this answer is lost
-    assert first.ask(before).error == group_wire.FENCED_EPOCH, "it does not say what it owns"
+    assert first.ask(before).error == consumer_wire.FENCED_EPOCH, "it does not say what it owns"
     answer = first.ask(before, owned=first.owned)
     assert (answer.error, answer.epoch) == (0, before + 1)
 
@@ -108,12 +108,12 @@ def test_a_static_member_comes_back_to_what_it_had(new_member):
     settle([first, other])
     had, epoch = numbers(first), other.epoch
     rival = new_member("rival", instance="one")
-    assert rival.join().error == group_wire.UNRELEASED_INSTANCE
-    assert (first.leave(group_wire.LEAVE_STATIC).epoch, other.beat().assignment) == (-2, None)
+    assert rival.join().error == consumer_wire.UNRELEASED_INSTANCE
+    assert (first.leave(consumer_wire.LEAVE_STATIC).epoch, other.beat().assignment) == (-2, None)
     assert rival.join().error == 0
     settle([rival, other])
     assert (numbers(rival), other.epoch) == (had, epoch)
-    assert first.beat().error == group_wire.FENCED_INSTANCE
+    assert first.beat().error == consumer_wire.FENCED_INSTANCE
 
 
 def test_a_regular_expression_is_re2s_and_finds_later_topics(stack, topic_name, new_member):
@@ -133,17 +133,17 @@ def test_a_regular_expression_is_re2s_and_finds_later_topics(stack, topic_name, 
 
 
 @pytest.mark.parametrize("said, error", [
-    ({"regex": "(", "topics": None}, group_wire.INVALID_REGEX),
-    ({"regex": "(a)\\1", "topics": None}, group_wire.INVALID_REGEX),
-    ({"regex": ".?" * 500, "topics": None}, group_wire.INVALID_REGEX),
-    ({"assignor": "sticky"}, group_wire.UNSUPPORTED_ASSIGNOR),
-    ({"topics": None}, group_wire.INVALID_REQUEST),
-    ({"topics": []}, group_wire.INVALID_REQUEST),
-    ({"rebalance_ms": -1}, group_wire.INVALID_REQUEST),
-    ({"owned": None}, group_wire.INVALID_REQUEST),
-    ({"owned": {(uuid.uuid4(), 0)}}, group_wire.INVALID_REQUEST),
-    ({"rack": ""}, group_wire.INVALID_REQUEST),
-    ({"topics": ["bad\0name"]}, group_wire.INVALID_REQUEST),
+    ({"regex": "(", "topics": None}, consumer_wire.INVALID_REGEX),
+    ({"regex": "(a)\\1", "topics": None}, consumer_wire.INVALID_REGEX),
+    ({"regex": ".?" * 500, "topics": None}, consumer_wire.INVALID_REGEX),
+    ({"assignor": "sticky"}, consumer_wire.UNSUPPORTED_ASSIGNOR),
+    ({"topics": None}, consumer_wire.INVALID_REQUEST),
+    ({"topics": []}, consumer_wire.INVALID_REQUEST),
+    ({"rebalance_ms": -1}, consumer_wire.INVALID_REQUEST),
+    ({"owned": None}, consumer_wire.INVALID_REQUEST),
+    ({"owned": {(uuid.uuid4(), 0)}}, consumer_wire.INVALID_REQUEST),
+    ({"rack": ""}, consumer_wire.INVALID_REQUEST),
+    ({"topics": ["bad\0name"]}, consumer_wire.INVALID_REQUEST),
 ])
 def test_who_joins_wrongly_is_told_what_is_wrong(new_member, said, error):
     answer = new_member().join(**said)
@@ -160,14 +160,14 @@ def test_a_group_is_described_as_kafka_does(stack, topic, topic_name, new_member
     member = new_member("member", instance="one")
     member.join(rack="here")
     with wire.Wire(stack.kafka) as connection:
-        described, missing = group_wire.describe(connection, [topic_name, "no such group"], operations=True)
-        old = group_wire.describe(connection, [topic_name], version=0)[0]
+        described, missing = consumer_wire.describe(connection, [topic_name, "no such group"], operations=True)
+        old = consumer_wire.describe(connection, [topic_name], version=0)[0]
     assert (described["error"], described["state"], described["epoch"], described["target_epoch"], described["assignor"]) == (0, "Stable", 1, 1, "uniform")
     assert described["operations"] == 3400 and old["operations"] == -2**31
     everything = {(topic, number) for number in range(3)}
     assert described["members"] == [{"id": "member", "instance": "one", "rack": "here", "epoch": 1, "client": "by hand", "host": "/127.0.0.1",
                                      "topics": [topic], "regex": None, "assigned": everything, "target": everything, "type": 1}]
-    assert (missing["error"], missing["state"], missing["members"]) == (group_wire.GROUP_NOT_FOUND, "Dead", [])
+    assert (missing["error"], missing["state"], missing["members"]) == (consumer_wire.GROUP_NOT_FOUND, "Dead", [])
 
 
 def test_heartbeats_without_news_are_answered_from_memory(stack, new_member):
@@ -195,7 +195,7 @@ def test_what_sql_does_to_a_group_is_heard_within_seconds(stack, topic_name, new
     wait_until(lambda: member.beat().interval_ms == 7000, 5, "the new interval")
     stack.postgres.run("DELETE FROM streamhouse.group_member AS m USING streamhouse.consumer_group AS g WHERE g.name = :'group' AND m.group_id = g.group_id;"
                        "UPDATE streamhouse.consumer_group SET version = version + 1 WHERE name = :'group';", group=topic_name)
-    wait_until(lambda: member.beat().error == group_wire.UNKNOWN_MEMBER, 5, "the member being unknown")
+    wait_until(lambda: member.beat().error == consumer_wire.UNKNOWN_MEMBER, 5, "the member being unknown")
 
 
 class Reader(threading.Thread):
@@ -311,10 +311,10 @@ def test_members_go_on_when_postgresql_was_restarted(own_stack):
     own_stack.postgres.stop("immediate")
     deadline = time.monotonic() + 4.5
     while time.monotonic() < deadline:  # from memory as long as that may be true, then nothing is promised
-        answer = group_wire.Beat(0, "", "", 0, 0, None)
+        answer = consumer_wire.Beat(0, "", "", 0, 0, None)
         if time.monotonic() < deadline - 3:
             answer = members[0].beat()
-        assert answer.error in (0, group_wire.NOT_AVAILABLE, group_wire.LOAD_IN_PROGRESS)
+        assert answer.error in (0, consumer_wire.NOT_AVAILABLE, consumer_wire.LOAD_IN_PROGRESS)
         time.sleep(0.1)
     own_stack.postgres.start()
 
@@ -349,7 +349,7 @@ def test_a_member_that_falls_silent_is_removed_by_its_groups_timeout(own_stack):
     while time.monotonic() < deadline:
         assert other.beat().error == 0
         time.sleep(0.2)
-    assert silent.beat().error == group_wire.UNKNOWN_MEMBER
+    assert silent.beat().error == consumer_wire.UNKNOWN_MEMBER
 
 
 def test_a_group_that_somebody_keeps_locked_is_to_be_asked_again(stack, topic_name, new_member):
@@ -358,6 +358,6 @@ def test_a_group_that_somebody_keeps_locked_is_to_be_asked_again(stack, topic_na
     locked = threading.Thread(target=lambda: stack.postgres.run(
         "BEGIN; SELECT FROM streamhouse.consumer_group WHERE name = :'group' FOR UPDATE; SELECT pg_sleep(2); COMMIT;", group=topic_name))
     locked.start()
-    wait_until(lambda: new_member("second").join().error == group_wire.LOAD_IN_PROGRESS, 5, "a refusal")
+    wait_until(lambda: new_member("second").join().error == consumer_wire.LOAD_IN_PROGRESS, 5, "a refusal")
     locked.join()
     assert new_member("third").join().error == 0

@@ -1,4 +1,4 @@
-"""group_wire.py: KIP-848's messages by hand: ConsumerGroupHeartbeat and ConsumerGroupDescribe, which are flexible from version 0 on."""
+"""consumer_wire.py: KIP-848's messages by hand: ConsumerGroupHeartbeat and ConsumerGroupDescribe, which are flexible from version 0 on."""
 import struct
 import uuid
 from dataclasses import dataclass, field
