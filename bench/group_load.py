@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "test/system"))
 
-import group_wire  # noqa: E402
+import consumer_wire  # noqa: E402
 import wire  # noqa: E402
 
 
@@ -31,14 +31,14 @@ class LoadMember:
 
     async def ask(self, epoch, **said):
         self.correlation += 1
-        body = group_wire.heartbeat_body(self.group, self.id, epoch, **said)
-        self.writer.write(wire.sized(struct.pack(">hhi", group_wire.HEARTBEAT, 1, self.correlation) + wire.string("load") + body))
+        body = consumer_wire.heartbeat_body(self.group, self.id, epoch, **said)
+        self.writer.write(wire.sized(struct.pack(">hhi", consumer_wire.HEARTBEAT, 1, self.correlation) + wire.string("load") + body))
         started = time.perf_counter()
         size = struct.unpack(">i", await self.reader.readexactly(4))[0]
         reply = wire.Reply(await self.reader.readexactly(size))
         took = time.perf_counter() - started
         reply.take("i")
-        return group_wire.heartbeat_answer(reply), took
+        return consumer_wire.heartbeat_answer(reply), took
 
     async def beat(self):
         """(seconds, whether the member has nothing left to do)."""
