@@ -102,5 +102,7 @@ SELECT type, generation, members FROM pg_temp.state('k');
 
 SELECT sh_agent_leave(:two, md5('two')::uuid);
 DELETE FROM streamhouse.classic_member;
+DELETE FROM streamhouse.group_partition;
+DELETE FROM streamhouse.group_offset;
 DELETE FROM streamhouse.consumer_group;
 SELECT sh_delete_topic('t');
