@@ -73,16 +73,22 @@ FROM streamhouse.classic_member AS m JOIN streamhouse.consumer_group AS g USING 
 SELECT * FROM pg_temp.state('h');
 
 -- a coordinator that leaves or dies: another one claims, and finds what was stored
-SELECT sh_orphan_groups(:two, false, 10);
-SELECT array_agg(n ORDER BY n) FROM sh_orphan_groups(:one, true, 10) AS n;
+SELECT sh_orphan_groups(:two, false, '', 10);
+SELECT array_agg(n ORDER BY n) FROM sh_orphan_groups(:one, true, '', 10) AS n;
 SELECT sh_agent_leave(:one, md5('one')::uuid);
-SELECT array_agg(n ORDER BY n) FROM sh_orphan_groups(:two, false, 10) AS n;
-SELECT count(*) FROM sh_orphan_groups(:two, false, 1);
+SELECT array_agg(n ORDER BY n) FROM sh_orphan_groups(:two, false, '', 10) AS n;
+SELECT sh_orphan_groups(:two, false, '', 1);
+SELECT sh_orphan_groups(:two, false, 'g', 1);
 SELECT agent FROM pg_temp.coordinator('{g,h}');
 SELECT * FROM sh_claim_group('i', :one, false);
 SELECT coordinator_epoch, generation, protocol_name, leader, member_id FROM sh_claim_group('g', :two, false);
 SELECT pg_temp.store(:one, 'g', 3, 5, '{m1}');
 SELECT pg_temp.store(:two, 'g', 4, 5, '{m1}');
+
+-- a group whose first members left before there was a generation
+SELECT count(*) FROM sh_claim_group('early', :two, true);
+SELECT pg_temp.store(:two, 'early', 1, 1, '{}');
+SELECT * FROM pg_temp.state('early');
 
 -- members of KIP-848 and of classic groups do not mix unseen
 SELECT FROM sh_create_topic('t', 1);
@@ -96,6 +102,7 @@ SELECT type, generation, members FROM pg_temp.state('k');
 
 SELECT sh_agent_leave(:two, md5('two')::uuid);
 DELETE FROM streamhouse.classic_member;
+DELETE FROM streamhouse.group_partition;
 DELETE FROM streamhouse.group_offset;
 DELETE FROM streamhouse.consumer_group;
 SELECT sh_delete_topic('t');

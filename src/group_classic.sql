@@ -5,7 +5,7 @@
 
 -- Whether what a coordinator wants to write is to be written: 0, or Kafka's error. The rows are locked, or not there.
 CREATE FUNCTION streamhouse.classic_verdict(stored streamhouse.consumer_group, is_locked bool, agent_id int, coordinator_epoch int,
-                                            generation int, members bool) RETURNS int
+                                            generation int) RETURNS int
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT CASE
@@ -13,8 +13,7 @@ AS $$
              OR stored.coordinator_epoch <> classic_verdict.coordinator_epoch THEN 16
         WHEN NOT is_locked THEN 14
         WHEN generation < stored.group_epoch THEN 16
-        WHEN members AND EXISTS (SELECT FROM streamhouse.group_member AS m WHERE m.group_id = stored.group_id) THEN 16
-        WHEN NOT members AND stored.group_type = 'consumer' THEN 16
+        WHEN EXISTS (SELECT FROM streamhouse.group_member AS m WHERE m.group_id = stored.group_id) THEN 16
         ELSE 0
     END
 $$;
@@ -72,8 +71,8 @@ BEGIN
     SELECT array_agg(v.verdict ORDER BY v.place), coalesce(array_agg(v.group_id) FILTER (WHERE v.verdict = 0), '{}')
     INTO verdicts, accepted
     FROM (SELECT w.place, w.group_id,
-                 streamhouse.classic_verdict(g, w.group_id = ANY (locked), sh_store_classic_groups.agent_id, w.epoch, w.generation, w.members > 0) AS verdict
-          FROM unnest(group_ids, coordinator_epochs, generations, member_counts) WITH ORDINALITY AS w (group_id, epoch, generation, members, place)
+                 streamhouse.classic_verdict(g, w.group_id = ANY (locked), sh_store_classic_groups.agent_id, w.epoch, w.generation) AS verdict
+          FROM unnest(group_ids, coordinator_epochs, generations) WITH ORDINALITY AS w (group_id, epoch, generation, place)
           LEFT JOIN streamhouse.consumer_group AS g ON g.group_id = w.group_id) AS v;
     DELETE FROM streamhouse.classic_member AS m WHERE m.group_id = ANY (accepted);
     PERFORM streamhouse.classic_write_members(accepted, group_ids, member_counts, member_ids, instance_ids, client_ids, client_hosts,

@@ -87,7 +87,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION sh_claim_group IS 'Makes an agent the coordinator of a group, with a higher coordinator_epoch, and gives back its last generation: a row per member, or one with nulls when it has none; no row when there is no such group and create_it is false. is_consumer: its members speak KIP-848''s protocol, or are sessions. SH015: the agent is not alive. SH016: another agent that is alive coordinates the group. SH024: no group may have that name.';
 
-CREATE FUNCTION sh_orphan_groups(agent_id int, own bool, most int) RETURNS SETOF text
+CREATE FUNCTION sh_orphan_groups(agent_id int, own bool, after text, most int) RETURNS SETOF text
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
     WITH live AS MATERIALIZED (SELECT streamhouse.live_agent_ids() AS ids)
@@ -96,6 +96,8 @@ AS $$
     JOIN streamhouse.consumer_group AS g ON g.coordinator_id = a.agent_id AND g.group_type = 'classic' AND g.emptied_at IS NULL
     WHERE CASE WHEN a.agent_id = ANY (live.ids) THEN own AND a.agent_id = sh_orphan_groups.agent_id
                ELSE streamhouse.coordinator_choose(g.name, live.ids) = sh_orphan_groups.agent_id END
+      AND g.name COLLATE "C" > after
+    ORDER BY g.name COLLATE "C"
     LIMIT most
 $$;
-COMMENT ON FUNCTION sh_orphan_groups IS 'Classic groups with members that the agent is to claim, though nobody asks for them, so that members who vanished with their coordinator expire: those whose coordinator is dead and that hashing gives to this agent; own: also those that it coordinates already (it has started, and knows nothing of them).';
+COMMENT ON FUNCTION sh_orphan_groups IS 'Classic groups with members that the agent is to claim, though nobody asks for them, so that members who vanished with their coordinator expire: those whose coordinator is dead and that hashing gives to this agent; own: also those that it coordinates already (it has started, and knows nothing of them). In the order of their names, from after on.';

@@ -16,7 +16,10 @@
 enum { TICK_MAX_MS = 1000, ORPHANS_MS = 2000, ORPHANS_MAX = 200, UUID_BYTES = 16 };
 
 static const BrainStatement orphans_statement = {
-    "orphan_groups", "SELECT sh_orphan_groups($1, $2, $3)", 3, { BRAIN_INT4, BRAIN_BOOL, BRAIN_INT4 }
+    "orphan_groups",
+    "SELECT sh_orphan_groups($1, $2, $3, $4)",
+    4,
+    { BRAIN_INT4, BRAIN_BOOL, BRAIN_TEXT, BRAIN_INT4 },
 };
 
 struct GroupService {
@@ -28,7 +31,9 @@ struct GroupService {
     uint64_t lapses;
     int64_t orphans_ms; /* when they are looked for next */
     bool orphans_asked;
-    bool own_too; /* groups in memory were forgotten: look for them, too */
+    bool own_asked;      /* the question under way is for those, too */
+    bool own_too;        /* groups in memory were forgotten: look for them, too */
+    char *orphans_after; /* the last name of the part that was found; NULL: from the beginning */
     bool sending;
     bool draining;
     bool stopped;
@@ -124,6 +129,9 @@ static bool service_lives(GroupService *service)
         }
         groups_forget(service->groups);
         service->own_too = true;
+        service->own_asked = false;
+        free(service->orphans_after);
+        service->orphans_after = NULL;
         service->lapses = lease_lapses(lease);
     }
     return valid;
@@ -156,6 +164,20 @@ static void orphan_open(GroupService *service, Slice name)
     }
 }
 
+/* There may be more than one answer holds: the next question goes on where this one ended. */
+static void orphans_remember(GroupService *service, const BrainResult *result, int count)
+{
+    free(service->orphans_after);
+    service->orphans_after = NULL;
+    if (count == ORPHANS_MAX) {
+        Slice last = brain_text(result, count - 1, 0);
+        service->orphans_after = strndup((const char *)last.data, last.size);
+        service->orphans_ms = time_ms();
+    } else if (service->own_asked) {
+        service->own_too = false;
+    }
+}
+
 static void orphans_found(const BrainResult *result, void *argument)
 {
     GroupService *service = argument;
@@ -169,7 +191,7 @@ static void orphans_found(const BrainResult *result, void *argument)
         return;
     }
     int count = brain_row_count(result);
-    service->own_too = service->own_too && count == ORPHANS_MAX;
+    orphans_remember(service, result, count);
     for (int row = 0; row < count && service_lives(service); row++) {
         orphan_open(service, brain_text(result, row, 0));
     }
@@ -182,11 +204,13 @@ static void orphans_look(GroupService *service)
         return;
     }
     service->orphans_asked = true;
+    service->own_asked = service->own_too;
     service->orphans_ms = time_ms() + ORPHANS_MS;
     BrainParameters parameters;
     brain_parameters_init(&parameters);
     brain_put_int4(&parameters, lease_agent_id(service->agent->lease));
     brain_put_bool(&parameters, service->own_too);
+    brain_put_text(&parameters, slice_of_text(service->orphans_after ? service->orphans_after : ""));
     brain_put_int4(&parameters, ORPHANS_MAX);
     brain_send(service->agent->brain, BRAIN_GROUPS,
                &(BrainQuery){ .statement = &orphans_statement, .parameters = &parameters }, orphans_found,
@@ -313,6 +337,7 @@ void group_service_free(GroupService *service)
     groups_free(service->groups);
     service_send(service);
     uv_close((uv_handle_t *)service->timer, service_timer_closed);
+    free(service->orphans_after);
     free(service);
 }
 

@@ -6,7 +6,7 @@ import pytest
 
 import wire
 from clients import CONFLUENT
-from messages import APIS, Messages
+from schema_wire import APIS, SchemaWire
 from records import plain
 from sql_session import Session
 from stack import wait_until
@@ -25,7 +25,7 @@ QUICK = {"lease_ttl_ms": "1500ms", "heartbeat_ms": "200ms"}
 
 @pytest.fixture
 def kafka(stack):
-    with Messages(stack.kafka) as connection:
+    with SchemaWire(stack.kafka) as connection:
         yield connection
 
 
@@ -213,7 +213,7 @@ def test_every_config_that_one_agent_may_have_is_one_that_agents_obey(kafka, sta
 
 def test_every_agents_configs_change_and_one_agents_only_its_own(own_stack):
     a, b = own_stack.start_agent("a", default_partitions=2, **QUICK), own_stack.start_agent("b", **QUICK)
-    with Messages(a.kafka) as to_a, Messages(b.kafka) as to_b:
+    with SchemaWire(a.kafka) as to_a, SchemaWire(b.kafka) as to_b:
         def created(connection, name):
             (topic,) = connection.ask("CreateTopics", 7, topics=[{"name": name, "num_partitions": -1, "replication_factor": -1}])["topics"]
             return topic["num_partitions"]
@@ -233,11 +233,11 @@ def test_every_agents_configs_change_and_one_agents_only_its_own(own_stack):
         assert created(to_a, "t7") == 2, "what the agent was started with counts again"
     a.kill()
     a.start()
-    with Messages(a.kafka) as again:
+    with SchemaWire(a.kafka) as again:
         assert alter(again, BROKER, "", ("num.partitions", SET, "9"))[0] == NONE
     a.kill()
     a.start()
-    with Messages(a.kafka) as again:
+    with SchemaWire(a.kafka) as again:
         wait_until(lambda: created(again, f"t8-{time.monotonic_ns()}") == 9, 5, "the value after a restart")
 
 
@@ -417,7 +417,7 @@ def test_every_agent_stops_giving_deleted_records_and_their_objects_go(new_store
         a, b = (stack.start_agent(name, reap_interval_ms="200ms", **QUICK) for name in "ab")
         topic = stack.create_topic(topic_name, **{"streamhouse.write.path": "object"})
         CONFLUENT.send(stack.kafka, topic, 0, plain(2000))
-        with Wire(a.kafka) as to_a, Wire(b.kafka) as to_b, Messages(a.kafka) as kafka:
+        with Wire(a.kafka) as to_a, Wire(b.kafka) as to_b, SchemaWire(a.kafka) as kafka:
             assert to_a.fetch(topic, 0, 5)[0] == to_b.fetch(topic, 0, 5)[0] == wire.NONE
             keys = stack.store.keys()
             (answer,) = kafka.ask("DeleteRecords", 2, topics=[{"name": topic, "partitions": [{"partition_index": 0, "offset": -1}]}])["topics"]
@@ -503,7 +503,7 @@ def test_an_election_moves_a_lease_to_where_hashing_wants_it(own_stack, topic_na
     before = own_stack.leaders(topic)
     own_stack.postgres.run("""UPDATE streamhouse.lease SET agent_id = (SELECT agent_id FROM streamhouse.agent WHERE name = 'a'), epoch = epoch + 1;
                               INSERT INTO streamhouse.lease_notice (agent_id) SELECT agent_id FROM streamhouse.agent;""")
-    with Messages(b.kafka) as kafka:
+    with SchemaWire(b.kafka) as kafka:
         answer = kafka.ask("ElectLeaders", 2, election_type=0, topic_partitions=[{"topic": topic, "partitions": list(range(12))}])
     codes = [result["error_code"] for result in answer["replica_election_results"][0]["partition_result"]]
     assert codes == [NONE if leader == "b" else ELECTION_NOT_NEEDED for leader in before]
@@ -586,7 +586,7 @@ def test_a_body_that_is_none_closes_its_connection_and_nothing_else(stack, name,
             hand.send(APIS[name].key, version, body)
             hand.socket.settimeout(20)
             hand.is_closed()  # or it is answered: a few of these are bodies of some version
-    with Messages(stack.kafka) as kafka:
+    with SchemaWire(stack.kafka) as kafka:
         assert kafka.ask("DescribeCluster", 0)["error_code"] == NONE
 
 

@@ -183,6 +183,14 @@ def test_members_that_vanish_with_their_coordinator_expire(pair):
     assert other.metric("streamhouse_group_members_expired_total") == 1
 
 
+def test_members_that_vanish_while_their_coordinator_restarts_expire(one):
+    rebalance([Member(one.kafka, "g", session_ms=800)])
+    agent = one.agents[0]
+    agent.kill()
+    agent.start()
+    wait_until(lambda: stored(one, "g")["is_empty"], 20, "the group being emptied by nobody's request")
+
+
 def test_an_agent_that_leaves_hands_its_groups_over_at_once(pair):
     members = [Member(pair.kafka, "g") for _ in range(2)]
     rebalance(members)

@@ -26,12 +26,16 @@ class Consumer:
         with open(self.path, "wb") as out, open(stack.folder / f"{name}.err", "wb") as errors:
             self.process = subprocess.Popen(command + ([instance] if instance else []), stdin=subprocess.DEVNULL, stdout=out, stderr=errors)
 
+    def lines(self):
+        """Whole ones: the last may be on its way."""
+        return self.path.read_text().split("\n")[:-1]
+
     def said(self, word):
-        return [line.split()[1:] for line in self.path.read_text().splitlines() if line.startswith(word + " ")]
+        return [line.split()[1:] for line in self.lines() if line.startswith(word + " ")]
 
     def assigned(self):
         """Partitions of its last assignment; None before the first."""
-        said = [line.split(" ", 1)[1] for line in self.path.read_text().splitlines() if line.startswith("assigned ")]
+        said = [line.split(" ", 1)[1] for line in self.lines() if line.startswith("assigned ")]
         return {int(number) for number in said[-1].split(",") if number} if said else None
 
     def kill(self):

@@ -78,7 +78,7 @@ def fetch(kafka, version, group, topic=None, partitions=None, topic_id=None, mem
 
 
 def subscription(*topics):
-    return struct.pack(">h", 1) + array([string(topic) for topic in topics]) + struct.pack(">i", -1)
+    return struct.pack(">h", 0) + array([string(topic) for topic in topics]) + struct.pack(">i", -1)
 
 
 def assignment(topic, *partitions):
