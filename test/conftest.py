@@ -69,7 +69,7 @@ def is_repetition(item):
 def spread(item):
     """With pytest-xdist, says which tests go to the same worker: those of a file that share what they run on. A test with a stack
     of its own may go anywhere."""
-    if "own_stack" in item.fixturenames:
+    if "own_stack" in item.fixturenames or item.get_closest_marker("xdist_group"):
         return
     params = getattr(item, "callspec", None) and item.callspec.params or {}
     store = next((value for value in params.values() if value in STORES), "")
