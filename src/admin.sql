@@ -33,16 +33,30 @@ AS $$
 $$;
 COMMENT ON FUNCTION sh_describe_producers IS 'Idempotent producers that a partition remembers, for Kafka''s DescribeProducers, for several partitions at once: their epoch, the last sequence number and the time of their last batch (ms); request is the place in the arrays, from 1.';
 
+-- A heartbeat that assigns leases has this lock for a moment.
+CREATE FUNCTION streamhouse.lease_await_turn(wait_ms int) RETURNS bool
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM set_config('lock_timeout', wait_ms::text, true);
+    PERFORM pg_advisory_xact_lock(7310590, 1);
+    RETURN true;
+EXCEPTION WHEN lock_not_available THEN
+    RETURN false;
+END $$;
+COMMENT ON FUNCTION streamhouse.lease_await_turn IS 'Waits until this transaction may move leases; false when that takes longer than wait_ms.';
+
 CREATE FUNCTION sh_elect_leaders(topic_ids int[], partitions int[]) RETURNS TABLE (request int, error_code int)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
+    wait_max_ms CONSTANT int := 500;
     live CONSTANT int[] := streamhouse.live_agent_ids();
     wrong_topics int[];
     wrong_partitions int[];
 BEGIN
-    IF pg_try_advisory_xact_lock(7310590, 1) THEN
+    IF streamhouse.lease_await_turn(wait_max_ms) THEN
         SELECT array_agg(l.topic_id), array_agg(l.partition) INTO wrong_topics, wrong_partitions
         FROM unnest(topic_ids, partitions) AS a (topic_id, partition) JOIN streamhouse.lease AS l USING (topic_id, partition)
         WHERE l.agent_id IS DISTINCT FROM streamhouse.lease_choose(l.topic_id, l.partition, live);
