@@ -2,30 +2,10 @@
 #include "agent/group/table.h"
 
 #include <stdlib.h>
-#include <unistd.h>
+
+#include "agent/secret_hash.h"
 
 enum { TABLE_COUNT_MAX = 1 << 28 };
-
-/* Names are the clients' to choose: the hash begins with what they cannot know, so that they cannot choose
- * names of one bucket. */
-static uint64_t table_seed(void)
-{
-    static uint64_t seed;
-    if (seed == 0 && getentropy(&seed, sizeof(seed)) != 0) {
-        seed = (uint64_t)(uintptr_t)&seed;
-    }
-    return seed | 1;
-}
-
-static uint32_t table_hash(Slice key)
-{
-    uint64_t hash = table_seed();
-    for (size_t i = 0; i < key.size; i++) {
-        hash = (hash ^ key.data[i]) * 0x9e3779b97f4a7c15ULL;
-        hash ^= hash >> 29;
-    }
-    return (uint32_t)(hash >> 16);
-}
 
 static TableNode **table_bucket(const Table *table, uint32_t hash)
 {
@@ -46,7 +26,7 @@ void table_free(Table *table)
 
 TableNode *table_find(const Table *table, Slice key)
 {
-    uint32_t hash = table_hash(key);
+    uint32_t hash = secret_hash(key);
     for (TableNode *node = *table_bucket(table, hash); node; node = node->next) {
         if (node->hash == hash && slice_equals(node->key, key)) {
             return node;
@@ -87,7 +67,7 @@ void table_insert(Table *table, TableNode *node, Slice key)
         table_grow(table);
     }
     node->key = key;
-    node->hash = table_hash(key);
+    node->hash = secret_hash(key);
     table_link(table, node);
     table->count++;
 }

@@ -4,6 +4,12 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "agent/secret_hash.h"
+
+/* What is looked for in a session is the clients' to choose, and there may be hundreds of thousands. */
+#undef HASH_FUNCTION
+#define HASH_FUNCTION(key, size, hash) ((hash) = secret_hash(slice_of((key), (size))))
+
 enum { SESSION_NOT_SENT = -1 };
 /* What uthash takes for its first item of a table. */
 enum { SESSION_TABLE_BYTES = sizeof(UT_hash_table) + HASH_INITIAL_NUM_BUCKETS * sizeof(UT_hash_bucket) };

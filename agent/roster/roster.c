@@ -5,6 +5,12 @@
 
 #include <uthash.h>
 
+#include "agent/secret_hash.h"
+
+/* Names of groups and members are the clients' to choose. */
+#undef HASH_FUNCTION
+#define HASH_FUNCTION(key, size, hash) ((hash) = secret_hash(slice_of((key), (size))))
+
 /* A share of the session timeout; the brain allows for a quarter (group_member.last_seen). */
 enum { ROSTER_TELL_DIVISOR = 8, ROSTER_SILENT_TIMEOUTS = 2 };
 /* What could not be told for so long, because there are too many members, the member's heartbeat tells. */
