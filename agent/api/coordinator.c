@@ -4,12 +4,13 @@
 #include "agent/brain/brain.h"
 #include "agent/utf8.h"
 
-enum { KEY_TYPE_GROUP = 0, KEY_TYPE_TRANSACTION = 1, KEYS_OLDEST = 4 };
+enum { KEY_TYPE_GROUP = 0, KEY_TYPE_TRANSACTION = 1, KEYS_OLDEST = 4, KEYS_MAX = 10 * 1000 };
 
 static const char no_transactions[] =
     "transactions are not supported yet; leave transactional.id out of the producer's settings";
 static const char no_such_type[] = "this key type is not supported";
 static const char no_agent[] = "no agent is alive to coordinate the group";
+static const char too_many[] = "this many groups are not looked for in one request";
 static const char bad_group[] = "a group's name is UTF-8 text and not empty";
 
 static const BrainStatement find_statement = {
@@ -113,6 +114,8 @@ void find_coordinator_handle(KafkaRequest *request)
         coordinator_refuse_all(state, KAFKA_ERROR_COORDINATOR_NOT_AVAILABLE, no_transactions);
     } else if (asked->key_type != KEY_TYPE_GROUP) {
         coordinator_refuse_all(state, KAFKA_ERROR_INVALID_REQUEST, no_such_type);
+    } else if (state->count > KEYS_MAX) {
+        coordinator_refuse_all(state, KAFKA_ERROR_INVALID_REQUEST, too_many);
     } else if (state->count == 0) {
         coordinator_reply(state);
     } else {
