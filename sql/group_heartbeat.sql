@@ -186,7 +186,7 @@ INSERT INTO streamhouse.classic_member VALUES (:group_id, 'l', NULL, 'c', '/h', 
 SELECT error_code, error_message FROM sh_group_heartbeat('ka', 'a', 0, rebalance_timeout_ms => 1, subscribed_topics => '{beat2}', owned_topic_ids => '{}', owned_partitions => '{}');
 SELECT sh_join('ka', '{beat2}');
 SELECT error_code FROM sh_group_heartbeat('ka', 'l', 1);
-SELECT error_code, state FROM sh_describe_consumer_groups('{ka}');
+SELECT error_code, state FROM sh_describe_consumer_groups('{ka,nobody,ka}');
 DELETE FROM streamhouse.classic_member;
 SELECT error_code FROM sh_group_heartbeat('ka', 'a', 1);
 SELECT group_epoch FROM streamhouse.consumer_group WHERE name = 'ka' \gset

@@ -554,11 +554,12 @@ AS $$
            m.member_id, m.instance_id, m.rack, CASE WHEN m.backend_pid IS NULL THEN m.member_epoch ELSE g.target_epoch END,
            coalesce(m.client_id, ''), coalesce(m.client_host, ''), m.subscribed_topics, m.subscribed_regex,
            a.topic_uuids, a.topics, a.partitions, t.topic_uuids, t.topics, t.partitions
-    FROM unnest(names) WITH ORDINALITY AS n (name, n)
+    -- What is named twice would be told twice, however large it is.
+    FROM (SELECT u.name, min(u.n) AS n FROM unnest(names) WITH ORDINALITY AS u (name, n) GROUP BY u.name) AS n
     LEFT JOIN streamhouse.consumer_group AS g ON g.name = n.name AND g.group_type = 'consumer'
     LEFT JOIN streamhouse.group_member AS m USING (group_id)
     LEFT JOIN LATERAL streamhouse.member_partitions(m, false) AS a ON m.member_id IS NOT NULL
     LEFT JOIN LATERAL streamhouse.member_partitions(m, true) AS t ON m.member_id IS NOT NULL
     ORDER BY n.n, m.member_id
 $$;
-COMMENT ON FUNCTION sh_describe_consumer_groups IS 'Kafka''s ConsumerGroupDescribe: a row for each member of each group, in the order of the names; of a group without members one row without a member. error_code 69: there is no such group, or it is a classic one; 24: invalid name. Partitions are arrays side by side, with topic ids of 16 bytes each.';
+COMMENT ON FUNCTION sh_describe_consumer_groups IS 'Kafka''s ConsumerGroupDescribe: a row for each member of each group, in the order of the names, each once; of a group without members one row without a member. error_code 69: there is no such group, or it is a classic one; 24: invalid name. Partitions are arrays side by side, with topic ids of 16 bytes each.';
