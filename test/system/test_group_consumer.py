@@ -235,10 +235,15 @@ class Reader(threading.Thread):
 
     def commit(self):
         for partition, position in self.positions.items():
-            rows = self.stack.postgres.rows("""SELECT c.error_code FROM streamhouse.topic AS t, sh_offset_commit(:'group', :'member', :epoch,
-                ARRAY[t.topic_id], ARRAY[:p], ARRAY[:position]) AS c WHERE t.name = :'topic' AND t.deleted_at IS NULL""",
-                group=self.member.group, member=self.member.id, epoch=self.member.epoch, p=partition, position=position, topic=self.topic)
-            assert rows[0]["error_code"] == 0, rows
+            locked = 14  # the group at this moment: to be tried again
+            wait_until(lambda: self.commit_one(partition, position) != locked, 10, "the group")
+
+    def commit_one(self, partition, position):
+        rows = self.stack.postgres.rows("""SELECT c.error_code FROM streamhouse.topic AS t, sh_offset_commit(:'group', :'member', :epoch,
+            ARRAY[t.topic_id], ARRAY[:p], ARRAY[:position]) AS c WHERE t.name = :'topic' AND t.deleted_at IS NULL""",
+            group=self.member.group, member=self.member.id, epoch=self.member.epoch, p=partition, position=position, topic=self.topic)
+        assert rows[0]["error_code"] in (0, 14), rows
+        return rows[0]["error_code"]
 
     def finish(self):
         self.ending.set()
