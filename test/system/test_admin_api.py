@@ -403,6 +403,18 @@ def test_records_that_sql_deletes_are_gone_for_kafka_at_once(kafka, stack, topic
         wait_until(lambda: hand.fetch(topic, 1, 6)[0] == wire.OFFSET_OUT_OF_RANGE, 2, "the notice")
 
 
+def test_records_of_many_partitions_are_deleted_in_turns(kafka, stack, topic_name):
+    topic = stack.create_topic(topic_name, partitions=120)
+    CONFLUENT.send(stack.kafka, topic, 110, plain(10))
+    CONFLUENT.send(stack.kafka, topic, 3, plain(10))
+    wanted = {3: 2, 110: 4, 500: 0, 77: 1}
+    (answer,) = kafka.ask("DeleteRecords", 2, topics=[{"name": topic, "partitions": [
+        {"partition_index": index, "offset": wanted.get(index, 0)} for index in [*reversed(range(120)), 500]]}])["topics"]
+    told = {part["partition_index"]: (part["error_code"], part["low_watermark"]) for part in answer["partitions"]}
+    expected = {index: (wire.NONE, 0) for index in range(120)}
+    assert told == expected | {3: (wire.NONE, 2), 110: (wire.NONE, 4), 500: (wire.UNKNOWN_TOPIC, -1), 77: (wire.OFFSET_OUT_OF_RANGE, told[77][1])}
+
+
 def test_a_topic_that_is_only_compacted_keeps_its_records(kafka, stack, topic_name):
     stack.create_topic(topic_name, cleanup_policy="compact")
     (answer,) = kafka.ask("DeleteRecords", 2, topics=[{"name": topic_name, "partitions": [{"partition_index": 0, "offset": -1}]}])["topics"]
