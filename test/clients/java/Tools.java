@@ -16,11 +16,12 @@ import org.apache.kafka.common.utils.Exit;
 public final class Tools {
     private static final ByteArrayOutputStream PRINTED = new ByteArrayOutputStream();
     private static Integer exitStatus;
+    private static int printedAtExit;
 
     private Tools() {
     }
 
-    /* An Error, so that no tool catches it as one of its own failures. */
+    /* Takes the place of the JVM's end. */
     private static final class Exited extends Error {
         private static final long serialVersionUID = 1;
     }
@@ -42,12 +43,18 @@ public final class Tools {
 
     private static void exit(int status, String message) {
         if (exitStatus == null) {
+            if (message != null) {
+                System.err.println(message);
+            }
             exitStatus = status;
-        }
-        if (message != null) {
-            System.err.println(message);
+            printedAtExit = PRINTED.size();
         }
         throw new Exited();
+    }
+
+    /* Tools that catch whatever is thrown go on after their exit; what they print from there on, none of it would have come. */
+    private static byte[] printedBeforeExit() {
+        return exitStatus == null ? PRINTED.toByteArray() : Arrays.copyOf(PRINTED.toByteArray(), printedAtExit);
     }
 
     private static int run(String tool, String[] arguments) throws ReflectiveOperationException {
@@ -58,7 +65,7 @@ public final class Tools {
         } catch (InvocationTargetException failure) {
             if (!(failure.getCause() instanceof Exited)) {
                 failure.getCause().printStackTrace();
-                return exitStatus == null ? 1 : exitStatus;
+                return 1;
             }
         }
         return exitStatus == null ? 0 : exitStatus;
@@ -80,7 +87,7 @@ public final class Tools {
             String[] parts = line.split(" ");
             int status = run(parts[0], Arrays.stream(parts).skip(1).map(Tools::decode).toArray(String[]::new));
             both.flush();
-            answers.println(status + " =" + Base64.getEncoder().encodeToString(PRINTED.toByteArray()));
+            answers.println(status + " =" + Base64.getEncoder().encodeToString(printedBeforeExit()));
             answers.flush();
         }
     }
