@@ -2,11 +2,10 @@
 import base64
 import os
 import subprocess
-import threading
 from pathlib import Path
 
 import line
-from stack import wait_until
+from members import PATIENCE_S, Program
 
 HERE = Path(__file__).resolve().parent
 # "java VERSION" is the Java client of that Apache Kafka release.
@@ -14,8 +13,6 @@ JAVA = ["java 3.9.1", "java 4.2.0"]
 NAMES = ["confluent-kafka", "kafka-python", "aiokafka", "javascript", *JAVA, "go"]
 PYTHON = {"confluent-kafka": "confluent_client.py", "kafka-python": "kafka_python_client.py", "aiokafka": "aiokafka_client.py"}
 JVM_OPTIONS = ["-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"]
-PATIENCE_S = 60
-
 
 def is_java(name):
     return name.startswith("java ")
@@ -60,36 +57,6 @@ class Client:
         return [line.decode(text) for text in found if not text.startswith("end ")]
 
 
-class Program:
-    """A running program; what it prints is kept by line, and the end of its standard input tells it to end."""
-
-    def __init__(self, command, environment=None):
-        self.lines, self.complaints = [], []
-        self.process = subprocess.Popen([str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                        text=True, env=environment)
-        self.readers = [threading.Thread(target=self.gather, args=pair, daemon=True)
-                        for pair in ((self.process.stdout, self.lines), (self.process.stderr, self.complaints))]
-        for reader in self.readers:
-            reader.start()
-
-    @staticmethod
-    def gather(stream, lines):
-        for text in stream:
-            lines.append(text.rstrip("\n"))
-
-    def wait(self, timeout=PATIENCE_S):
-        """Its exit status, once all that it printed is in."""
-        status = self.process.wait(timeout)
-        for reader in self.readers:
-            reader.join(5)
-        return status
-
-    def kill(self):
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-
-
 class Member(Program):
     """A member of a consumer group, in a program that prints
 
@@ -119,17 +86,6 @@ class Member(Program):
 
     def __repr__(self):
         return f"{self.name} holds {sorted(self.held())}, received {len(self.received())}, says {self.complaints[-3:]}"
-
-
-def await_shares(members, partitions, timeout=PATIENCE_S):
-    """Returns when the members hold all partitions together and each some."""
-    def shared():
-        held = [member.held() for member in members]
-        return all(held) and sum(map(len, held)) == partitions and set().union(*held) == set(range(partitions))
-    try:
-        wait_until(shared, timeout)
-    except AssertionError:
-        raise AssertionError(f"{partitions} partitions are not shared: {members}") from None
 
 
 class Tools:

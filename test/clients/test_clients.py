@@ -9,7 +9,10 @@ WITH_CODEC = [(name, codec) for name in NAMES for codec in CODECS if name != "ja
 
 
 def carried_by(client, records):
-    """kafkajs keeps headers in an object: no order between same names and others, and no nulls; it cannot send all of them."""
+    """What the client can send at all. kafkajs keeps headers in an object: no order between same names and others, and no nulls.
+    kafka-python and aiokafka refuse a record with neither key nor value."""
+    if client.name in ("kafka-python", "aiokafka"):
+        return [record for record in records if record.key is not None or record.value is not None]
     if client.name != "javascript":
         return records
     return [record for record in records

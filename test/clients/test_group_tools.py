@@ -7,7 +7,8 @@ import confluent_kafka
 import pytest
 
 from clients import CONFLUENT, open_consumer
-from programs import await_shares, table
+from members import await_shares
+from programs import table
 from records import BASE_TIMESTAMP, plain
 
 VERSIONS = ["3.9.1", "4.2.0"]

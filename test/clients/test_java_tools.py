@@ -6,7 +6,8 @@ import re
 import pytest
 
 from clients import CONFLUENT
-from programs import Program, java_command
+from members import Program
+from programs import java_command
 from records import BASE_TIMESTAMP, plain
 
 VERSIONS = ["3.9.1", "4.2.0"]
