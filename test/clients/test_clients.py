@@ -10,9 +10,11 @@ WITH_CODEC = [(name, codec) for name in NAMES for codec in CODECS if name != "ja
 
 def carried_by(client, records):
     """What the client can send at all. kafkajs keeps headers in an object: no order between same names and others, and no nulls.
-    kafka-python and aiokafka refuse a record with neither key nor value."""
+    kafka-python and aiokafka refuse a record with neither key nor value, and the former headers of null."""
     if client.name in ("kafka-python", "aiokafka"):
-        return [record for record in records if record.key is not None or record.value is not None]
+        records = [record for record in records if record.key is not None or record.value is not None]
+    if client.name == "kafka-python":
+        return [record for record in records if all(value is not None for _, value in record.headers)]
     if client.name != "javascript":
         return records
     return [record for record in records
