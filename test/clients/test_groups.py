@@ -2,7 +2,7 @@
 different makers, and SQL, share one group."""
 import pytest
 
-from members import Feed, assert_read_once, await_shares, committed
+from members import Feed, SqlMember, assert_read_once, await_shares, committed
 from programs import JAVA, NAMES
 
 PARTITIONS = 6
@@ -76,6 +76,29 @@ def test_java_and_librdkafka_share_a_group_of_the_new_protocol(stack, wide, join
     feed.send(600)
     assert_read_once(members, feed)
     assert all(member.received() for member in members)
+
+
+@pytest.mark.sql
+def test_java_librdkafka_and_sql_share_a_group(stack, wide, join):
+    feed = Feed(stack.kafka, wide, PARTITIONS)
+    members = [join(name, stack.kafka, wide, wide, "consumer") for name in ("confluent-kafka", "java 4.2.0")]
+    await_shares(members, PARTITIONS)
+    session = SqlMember(stack.postgres, wide, wide)
+    try:
+        members.append(session)
+        await_shares(members, PARTITIONS)
+        feed.send(600)
+        assert_read_once(members, feed)
+        assert all(member.received() for member in members)
+        for member in members[:2]:
+            member.leave()
+        await_shares([session], PARTITIONS)
+        feed.send()
+        assert_read_once(members, feed)
+        session.leave()
+        assert committed(stack.kafka, wide, wide, PARTITIONS) == feed.ends()
+    finally:
+        session.kill()
 
 
 @pytest.mark.parametrize("name", ["confluent-kafka", "java 4.2.0"])

@@ -13,6 +13,7 @@ import time
 import confluent_kafka
 import kafka as kafka_python
 
+import sql_session
 from clients import open_consumer
 from stack import wait_until
 
@@ -147,6 +148,31 @@ class KafkaPythonMember(ThreadMember):
             if found:
                 consumer.commit()
         consumer.close()
+
+
+class SqlMember(ThreadMember):
+    """A session of psql that polls, each time in a statement of its own."""
+
+    name = "sh_poll"
+
+    def __init__(self, postgres, topic, group):
+        super().__init__(postgres, topic, group)
+
+    def consume(self, postgres, topic, group, _config):
+        polled = f"""SELECT E'\\x01' || partition, "offset", encode(value, 'escape')
+                     FROM sh_poll('{group}', ARRAY['{topic}'], wait => '100 ms', auto_offset_reset => 'earliest');"""
+        holds = f"""SELECT E'\\x01' || substring(place from '\\d+$') FROM sh_describe_group('{group}') AS d, unnest(d.assigned) AS place
+                    WHERE d.backend_pid = pg_backend_pid();"""
+        session = sql_session.Session(postgres)
+        try:
+            while not self.leaving.is_set():
+                answer = session.run(polled)
+                assert answer.sqlstate is None, session.last_complaint()
+                self.records += [(int(partition), int(offset), value.encode()) for partition, offset, value in answer.rows()]
+                self.partitions = {int(partition) for partition, in session.run(holds).rows()}
+            session.run(f"SELECT sh_leave('{group}');")
+        finally:
+            session.close()
 
 
 class Feed:
