@@ -6,7 +6,7 @@ MODULE_big  = streamhouse
 
 # What the brain shares with the agent: batches, codecs, object stores without the agent's event loop.
 COMMON      = arena batch batch_check block compression compression_gzip compression_lz4 compression_snappy compression_zstd \
-              crc32c murmur2 object_format object_index record record_builder record_stream status writer \
+              consumer_protocol crc32c murmur2 object_format object_index record record_builder record_stream status writer \
               store/credentials store/credentials_parse store/folder store/folder_list store/ini store/profile store/s3_request \
               store/s3_response store/s3_sign store/store_key store/store_url store/xml
 OBJS        = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c))) $(COMMON:%=common/%.o)
@@ -14,8 +14,9 @@ OBJS        = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c))) $(COMMON:%=common/
 SHLIB_LINK  = -Wl,-Bsymbolic -lcurl -lcrypto -ljansson -llz4 -lzstd -lsnappy -lz -lisal
 
 # The order in which the parts of the install script are concatenated.
-SQL_PARTS   = schema config topic access agent object segment inline producer offset commit_model commit prune watch produce fetch \
-              group group_assign group_heartbeat group_session group_offset group_coordinator group_classic group_admin broker_config sample views cockpit role
+SQL_PARTS   = schema config topic access agent object segment inline producer offset commit_model commit prune watch delete_records retention produce fetch \
+              group group_protocol group_config group_assign group_convert group_heartbeat group_classic_member group_session group_offset \
+              group_coordinator group_classic group_admin group_expire broker_config admin sample views cockpit role
 SQL_FILES   = $(foreach part,$(SQL_PARTS),$(wildcard src/$(part).sql))
 SQL_SCRIPT  = streamhouse--$(RELEASE).sql
 

@@ -51,6 +51,10 @@ $(BUILD)/test/unit/%_test: $(BUILD)/test/unit/%_test.o $(BUILD)/test/unit/test.o
 $(BUILD)/test/fuzz/%_fuzz: $(BUILD)/test/fuzz/%_fuzz.o $(ARCHIVE)
 	$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
 
+# The load on consumer groups, of bench/groups.
+$(BUILD)/bench/groups_load: $(BUILD)/bench/groups_load.o $(BUILD)/bench/groups_client.o $(ARCHIVE)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
 $(BUILD)/%.o: %.c $(GENERATED_HEADERS)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
@@ -66,4 +70,4 @@ unit: $(UNIT)
 clean:
 	rm -rf $(BUILD)
 
--include $(OBJECTS:.o=.d) $(UNIT:%=%.d) $(FUZZERS:%=%.d) $(BUILD)/agent/main.d $(wildcard $(BUILD)/test/system/*.d)
+-include $(OBJECTS:.o=.d) $(UNIT:%=%.d) $(FUZZERS:%=%.d) $(BUILD)/agent/main.d $(wildcard $(BUILD)/test/system/*.d $(BUILD)/bench/*.d)

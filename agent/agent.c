@@ -19,9 +19,7 @@
 enum {
     EXIT_AT_ONCE = 130,
     /* How long handles may take to close after everything was stopped. */
-    STOP_TIMEOUT_MS = 5000,
-    /* Files the agent needs besides its connections: store, PostgreSQL, HTTP, libraries. */
-    FILES_BESIDE_CONNECTIONS = 256
+    STOP_TIMEOUT_MS = 5000
 };
 
 static const char *const state_names[] = {
@@ -139,13 +137,13 @@ static void setting_changed(const SettingRow *row, const char *before, const cha
                  applied ? "setting changed" : "setting needs a restart to change");
 }
 
-void agent_reload(Agent *agent)
+static void agent_take(Agent *agent, const SettingOverlay *overlays, int overlay_count)
 {
     int count = 0;
     if (agent->state != AGENT_RUNNING) {
         return;
     }
-    Status status = settings_reload(&agent->settings, setting_changed, &count);
+    Status status = settings_overlay(&agent->settings, overlays, overlay_count, setting_changed, &count);
     if (!status_is_ok(&status)) {
         journal(JOURNAL_ERROR, "agent", "nothing reloaded: %s", status.message);
         return;
@@ -158,6 +156,28 @@ void agent_reload(Agent *agent)
     }
     metric_add(METRIC_AGENT_RELOADS, 1);
     journal(JOURNAL_INFO, "agent", "reloaded: %d setting%s changed", count, count == 1 ? "" : "s");
+}
+
+void agent_reload(Agent *agent)
+{
+    agent_take(agent, agent->settings.overlays, agent->settings.overlay_count);
+}
+
+static bool overlays_are_equal(const Settings *settings, const SettingOverlay *overlays, int count)
+{
+    bool equal = count == settings->overlay_count;
+    for (int i = 0; equal && i < count; i++) {
+        equal = overlays[i].id == settings->overlays[i].id &&
+                strcmp(overlays[i].value, settings->overlays[i].value) == 0;
+    }
+    return equal;
+}
+
+void agent_overlay(Agent *agent, const SettingOverlay *overlays, int count)
+{
+    if (!overlays_are_equal(&agent->settings, overlays, count)) {
+        agent_take(agent, overlays, count);
+    }
 }
 
 static void signal_arrived(uv_signal_t *handle, int number)
@@ -191,12 +211,12 @@ static void process_prepare(const Settings *settings)
     signal(SIGPIPE, SIG_IGN);
     process_limit_cores(settings->core_dumps);
     process_keep_memory();
-    int64_t files = process_raise_files();
-    if (files < (int64_t)settings->connections_max + FILES_BESIDE_CONNECTIONS) {
-        journal_with(JOURNAL_WARN, "agent", JOURNAL_FIELDS(FIELD_INT("files_max", files)),
-                     "the limit of open files allows fewer than connections_max = %d connections; raise it "
+    int connections = process_connections_max(settings->connections_max);
+    if (connections < settings->connections_max) {
+        journal_with(JOURNAL_WARN, "agent", JOURNAL_FIELDS(FIELD_INT("files_max", process_raise_files())),
+                     "the limit of open files allows %d connections and not connections_max = %d; raise it "
                      "(ulimit -n)",
-                     settings->connections_max);
+                     connections, settings->connections_max);
     }
     snprintf(threads, sizeof(threads), "%d", settings->worker_threads);
     setenv("UV_THREADPOOL_SIZE", threads, 1);

@@ -54,6 +54,9 @@ struct Agent {
     struct Log *log;
     struct Lease *lease;
     struct Fetcher *fetcher;
+    struct OffsetGather *offset_gather;
+    struct GroupService *groups;
+    struct RosterService *roster;
     struct KafkaServer *kafka;
     struct HttpServer *http;
 
@@ -82,6 +85,8 @@ void agent_fail(Agent *agent, const char *component, const Status *why);
 void agent_abandon(const char *component, const Status *why) __attribute__((noreturn));
 /* What SIGHUP does. */
 void agent_reload(Agent *agent);
+/* The same after broker configs changed in the brain; does nothing when these values are in effect. */
+void agent_overlay(Agent *agent, const SettingOverlay *overlays, int count);
 const char *agent_state_name(AgentState state);
 
 #endif

@@ -4,8 +4,11 @@
 
 #include "agent/agent.h"
 #include "agent/api/api.h"
+#include "agent/api/offset_gather.h"
 #include "agent/brain/brain.h"
+#include "agent/broker_configs.h"
 #include "agent/catalog/catalog.h"
+#include "agent/group/service.h"
 #include "agent/jobs/chores.h"
 #include "agent/jobs/lease.h"
 #include "agent/jobs/mover.h"
@@ -14,7 +17,9 @@
 #include "agent/journal.h"
 #include "agent/kafka/server.h"
 #include "agent/log/service.h"
+#include "agent/process.h"
 #include "agent/read/fetcher.h"
+#include "agent/roster/roster_service.h"
 #include "agent/store_metrics.h"
 #include "common/store/store.h"
 
@@ -176,16 +181,17 @@ static void topic_deleted(void *context, Topic *topic)
 static void topic_moved(void *context, Topic *topic)
 {
     Agent *agent = context;
-    (void)agent;
-    (void)topic; /* fetches are served whoever leads; a produce looks when it comes */
+    fetcher_lead(agent->fetcher, topic); /* fetches are served whoever leads; sessions tell their clients */
 }
 
 static Status data_module_start(Agent *agent)
 {
     agent->catalog = catalog_new(agent->brain);
     agent->fetcher = fetcher_new(agent);
+    agent->offset_gather = offset_gather_new(agent);
     modules.log = log_service_new(agent);
-    if (!agent->catalog || !agent->fetcher || !modules.log) {
+    agent->groups = group_service_new(agent);
+    if (!agent->catalog || !agent->fetcher || !agent->offset_gather || !modules.log || !agent->groups) {
         return modules_no_memory();
     }
     catalog_on_change(agent->catalog, topic_deleted, topic_moved, agent);
@@ -213,13 +219,16 @@ static void data_module_drain(Agent *agent, const Module *module, ModuleDrained 
 static void data_module_reload(Agent *agent)
 {
     log_service_reload(modules.log);
+    group_service_reload(agent->groups);
     fetcher_reload(agent->fetcher);
 }
 
 static void data_module_stop(Agent *agent)
 {
     log_service_stop(modules.log);
+    group_service_stop(agent->groups);
     fetcher_stop(agent->fetcher);
+    offset_gather_stop(agent->offset_gather);
 }
 
 static void topic_ignored(void *context, Topic *topic)
@@ -235,10 +244,14 @@ static void data_free(Agent *agent)
     }
     catalog_on_change(agent->catalog, topic_ignored, topic_ignored, NULL);
     log_service_free(modules.log);
+    group_service_free(agent->groups);
     fetcher_free(agent->fetcher);
+    offset_gather_free(agent->offset_gather);
     catalog_free(agent->catalog);
     modules.log = NULL;
+    agent->groups = NULL;
     agent->fetcher = NULL;
+    agent->offset_gather = NULL;
     agent->catalog = NULL;
     agent->brain = NULL;
     agent->store = NULL;
@@ -253,7 +266,10 @@ static Status jobs_module_start(Agent *agent)
     modules.reaper = reaper_new(agent);
     modules.mover = mover_new(agent);
     modules.chores = chores_new(agent);
-    bool made = agent->lease && modules.watch && modules.reaper && modules.mover && modules.chores;
+    catalog_on_refresh(agent->catalog, broker_configs_read, agent);
+    agent->roster = roster_service_new(agent);
+    bool made =
+        agent->lease && modules.watch && modules.reaper && modules.mover && modules.chores && agent->roster;
     return made ? status_ok() : modules_no_memory();
 }
 
@@ -264,8 +280,16 @@ static void jobs_module_drain(Agent *agent, const Module *module, ModuleDrained 
     lease_leave(agent->lease, module_drained, agent);
 }
 
+static void jobs_module_reload(Agent *agent)
+{
+    roster_service_reload(agent->roster);
+}
+
 static void jobs_module_stop(Agent *agent)
 {
+    catalog_on_refresh(agent->catalog, NULL, NULL);
+    roster_service_free(agent->roster);
+    agent->roster = NULL;
     chores_free(modules.chores);
     mover_free(modules.mover);
     reaper_free(modules.reaper);
@@ -287,7 +311,8 @@ static Status kafka_module_start(Agent *agent)
         .port = (uint16_t)settings->kafka_port,
         .frame_bytes_max = (size_t)settings->frame_bytes_max,
         .buffered_bytes_max = (size_t)settings->produce_bytes_max,
-        .connections_max = settings->connections_max,
+        .unsent_bytes_max = (size_t)settings->unsent_bytes_max,
+        .connections_max = process_connections_max(settings->connections_max),
         .in_flight_max = settings->connection_requests_max,
         .idle_timeout_ms = settings->connection_idle_ms,
     };
@@ -303,6 +328,7 @@ static void kafka_module_drain(Agent *agent, const Module *module, ModuleDrained
 {
     module_drains(module, drained);
     fetcher_drain(agent->fetcher);
+    group_service_drain(agent->groups);
     kafka_server_drain(agent->kafka, module_drained, agent);
 }
 
@@ -320,7 +346,11 @@ const Module agent_modules[] = {
       .drain = data_module_drain,
       .reload = data_module_reload,
       .stop = data_module_stop },
-    { .name = "jobs", .start = jobs_module_start, .drain = jobs_module_drain, .stop = jobs_module_stop },
+    { .name = "jobs",
+      .start = jobs_module_start,
+      .drain = jobs_module_drain,
+      .reload = jobs_module_reload,
+      .stop = jobs_module_stop },
     { .name = "kafka", .start = kafka_module_start, .drain = kafka_module_drain, .stop = kafka_module_stop },
     { .name = NULL },
 };

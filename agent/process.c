@@ -11,6 +11,7 @@
 #include "agent/metrics.h"
 
 enum {
+    FILES_BESIDE_CONNECTIONS = 256,       /* that store, PostgreSQL, HTTP and libraries need */
     MEMORY_MAPPED_MIN = 32 * 1024 * 1024, /* allocations of this size on are mapped and unmapped singly */
     MEMORY_KEPT_MAX = 32 * 1024 * 1024    /* free memory at the heap's end beyond this goes back */
 };
@@ -94,6 +95,12 @@ int64_t process_raise_files(void)
     setrlimit(RLIMIT_NOFILE, &limit);
     getrlimit(RLIMIT_NOFILE, &limit);
     return (int64_t)limit.rlim_cur;
+}
+
+int process_connections_max(int wanted)
+{
+    int64_t possible = process_raise_files() - FILES_BESIDE_CONNECTIONS;
+    return possible >= wanted ? wanted : possible > 1 ? (int)possible : 1;
 }
 
 void process_keep_memory(void)

@@ -9,6 +9,8 @@
 void process_measure(void);
 /* Raises the limit of open files to what the system allows and returns it. */
 int64_t process_raise_files(void);
+/* As many of the wanted connections as open files allow, beside what else the agent needs. */
+int process_connections_max(int wanted);
 void process_limit_cores(bool wanted);
 
 /* Has malloc keep what is freed, within limits, instead of giving it back to the system and taking it again:

@@ -42,17 +42,22 @@ SETTING(advertised_host, TEXT, "auto", 1, 255, "", AUTOMATIC,
 SETTING(advertised_port, PORT, "auto", 0, 65535, "", AUTOMATIC,
         "Port that clients are told. auto: the one listened on.")
 SETTING(connections_max, COUNT, "10000", 1, 1000000, "", RELOADABLE,
-        "Most Kafka connections at a time; a further one is closed at once.")
+        "Most Kafka connections at a time. For a further one makes way who has connected and never asked for anything, else who has been idle the longest; it is closed when all are busy.")
 SETTING(connection_idle_ms, DURATION, "10min", 1000, 86400000, "", RELOADABLE,
         "A Kafka connection without a request for this long is closed.")
 SETTING(connection_requests_max, COUNT, "64", 1, 10000, "", RELOADABLE,
         "Requests of one connection that are worked on at a time; more wait in its socket.")
 SETTING(frame_bytes_max, BYTES, "100MiB", 1024, 1073741824, "", RELOADABLE,
         "Largest Kafka request; a connection that announces a larger one is closed.")
+SETTING(unsent_bytes_max, BYTES, "256MiB", 1048576, 1099511627776, "", 0,
+        "Most bytes of replies that clients have not taken yet. Beyond it, clients that take nothing for two seconds are cut off; a reply that would make it twice as much is not sent, and its connection is closed.")
 SETTING(auto_create_topics, BOOL, "yes", 0, 0, "", RELOADABLE,
         "Whether a client that asks for an unknown topic gets it created.")
 SETTING(default_partitions, COUNT, "1", 1, 10000, "", RELOADABLE,
         "Partitions of topics that are created without a number.")
+
+SETTING(group_members_bytes_max, BYTES, "16MiB", 0, 1099511627776, "", RELOADABLE,
+        "Memory for members of consumer groups (group.protocol=consumer), about 300 bytes each, whose heartbeats are answered without asking PostgreSQL; those of more members are asked.")
 
 SECTION("HTTP listener")
 SETTING(http_host, TEXT, "127.0.0.1", 1, 255, "", 0,
@@ -117,6 +122,8 @@ SETTING(reap_interval_ms, DURATION, "60s", 100, 86400000, "", RELOADABLE,
         "How often objects that nothing refers to are looked for.")
 SETTING(reap_objects_max, COUNT, "1000", 1, 10000, "", RELOADABLE,
         "Objects deleted in one such round.")
+SETTING(retention_interval_ms, DURATION, "5min", 10, 86400000, "", RELOADABLE,
+        "How often records are looked for that their topic's retention.ms or retention.bytes lets go, and how long after its start an agent does so first.")
 SETTING(mover_interval_ms, DURATION, "1s", 10, 3600000, "", RELOADABLE,
         "How often records that PostgreSQL holds are looked at: whether they are to move to an object. When they are is a setting of PostgreSQL: streamhouse.inline_move_bytes and streamhouse.inline_move_age.")
 SETTING(mover_bytes_max, BYTES, "64MiB", 65536, 1073741824, "", RELOADABLE,
@@ -144,11 +151,29 @@ SETTING(produce_bytes_max, BYTES, "256MiB", 1048576, 1099511627776, "", RELOADAB
 SETTING(validate_compressed, BOOL, "yes", 0, 0, "", RELOADABLE,
         "Whether compressed batches are decompressed to check every record, as Kafka does, and not only their checksum and header.")
 
+SECTION("Consumer groups")
+SETTING(group_initial_delay_ms, DURATION, "3s", 0, 300000, "", RELOADABLE,
+        "How long a group that had no members waits for more than its first before it begins. Each one that joins meanwhile extends it, up to the members' own rebalance timeout (Kafka's group.initial.rebalance.delay.ms).")
+SETTING(group_session_min_ms, DURATION, "6s", 1, 86400000, "", RELOADABLE,
+        "Shortest session timeout that a member of a classic group may ask for (Kafka's group.min.session.timeout.ms).")
+SETTING(group_session_max_ms, DURATION, "30min", 1, 86400000, "", RELOADABLE,
+        "Longest one (Kafka's group.max.session.timeout.ms).")
+SETTING(group_members_max, COUNT, "10000", 1, 1000000, "", RELOADABLE,
+        "Most members of a classic group (Kafka's group.max.size).")
+SETTING(group_bytes_max, BYTES, "16MiB", 65536, 1073741824, "", RELOADABLE,
+        "Memory for one classic group: what its members say when they join, and their assignments. Who does not fit is refused.")
+SETTING(groups_bytes_max, BYTES, "256MiB", 65536, 1099511627776, "", RELOADABLE,
+        "Memory for all classic groups that this agent coordinates.")
+
 SECTION("Read path")
 SETTING(fetch_bytes_max, BYTES, "55MiB", 1024, 1073741824, "", RELOADABLE,
         "Most bytes of one Fetch reply, whatever the client asks for.")
 SETTING(fetch_wait_ms, DURATION, "60s", 0, 3600000, "", RELOADABLE,
         "Longest time a Fetch waits for new records, whatever the client asks for.")
+SETTING(fetch_sessions_max, COUNT, "1000", 0, 1000000, "", RELOADABLE,
+        "Most fetch sessions kept for clients, as Kafka's max.incremental.fetch.session.cache.slots. 0: none, so that every Fetch names all of its partitions.")
+SETTING(fetch_session_bytes_max, BYTES, "64MiB", 0, 1099511627776, "", RELOADABLE,
+        "Memory for fetch sessions: about 300 bytes for each partition of each.")
 SETTING(tail_bytes_max, BYTES, "64MiB", 0, 1099511627776, "", RELOADABLE,
         "Memory for the latest records, which consumers of the tail are served from.")
 SETTING(cache_bytes_max, BYTES, "48MiB", 0, 1099511627776, "", RELOADABLE,

@@ -64,6 +64,9 @@ void setting_place(const SettingRow *row, const SettingPlace *place, char *out, 
     case SETTING_FROM_FLAG:
         snprintf(out, size, "flag --%s", name);
         break;
+    case SETTING_FROM_BRAIN:
+        snprintf(out, size, "broker config");
+        break;
     }
 }
 
@@ -309,6 +312,23 @@ void setting_format(const Settings *settings, SettingId id, char *out, size_t si
     default:
         setting_format_number(row->type, row_is_wide(row) ? *(const int64_t *)field : *(const int *)field,
                               out, size);
+    }
+}
+
+void setting_plain(const Settings *settings, SettingId id, char *out, size_t size)
+{
+    const SettingRow *row = &setting_rows[id];
+    const void *field = field_of(settings, id);
+    switch (row->type) {
+    case SETTING_TEXT:
+    case SETTING_CHOICE:
+        setting_format(settings, id, out, size);
+        break;
+    case SETTING_BOOL:
+        snprintf(out, size, "%s", *(const bool *)field ? "true" : "false");
+        break;
+    default:
+        snprintf(out, size, "%" PRId64, row_is_wide(row) ? *(const int64_t *)field : *(const int *)field);
     }
 }
 

@@ -25,6 +25,8 @@ MUST_CHECK Status setting_store(Settings *settings, SettingId id, const char *te
 
 /* The value as one would write it, secrets included, cut to size. */
 void setting_format(const Settings *settings, SettingId id, char *out, size_t size);
+/* The value as Kafka writes it: numbers in bytes and milliseconds, true and false; cut to size. */
+void setting_plain(const Settings *settings, SettingId id, char *out, size_t size);
 /* A number of a row's type as one would write it: 8MiB, 250ms, 12. */
 void setting_format_number(SettingType type, int64_t value, char *out, size_t size);
 /* "yes or no", "0ms to 1min, like 250ms, 5s, 10min, or auto" … */

@@ -176,7 +176,25 @@ static Status settings_check(const Settings *settings)
         return too_small(settings, SETTING_ID_produce_bytes_max, "frame_bytes_max",
                          settings->frame_bytes_max);
     }
+    if (settings->group_session_max_ms < settings->group_session_min_ms) {
+        return too_small(settings, SETTING_ID_group_session_max_ms, "group_session_min_ms",
+                         settings->group_session_min_ms);
+    }
     return status_ok();
+}
+
+/* What is beneath is kept: it is shown beside the value. */
+static Status settings_take_overlays(Settings *out)
+{
+    SettingPlace place = { SETTING_FROM_BRAIN, NULL, 0 };
+    Status status = status_ok();
+    for (int i = 0; i < out->overlay_count && status_is_ok(&status); i++) {
+        SettingOverlay *overlay = &out->overlays[i];
+        setting_plain(out, overlay->id, overlay->beneath, sizeof(overlay->beneath));
+        overlay->beneath_origin = out->origins[overlay->id];
+        status = setting_store(out, overlay->id, overlay->value, &place);
+    }
+    return status;
 }
 
 static Status settings_take_all(Settings *out)
@@ -189,15 +207,23 @@ static Status settings_take_all(Settings *out)
         status = settings_take_flags(out, out->argument_count, out->arguments);
     }
     if (status_is_ok(&status)) {
+        status = settings_take_overlays(out);
+    }
+    if (status_is_ok(&status)) {
         status = settings_resolve(out);
     }
     return status_is_ok(&status) ? settings_check(out) : status;
 }
 
-Status settings_load(int argument_count, char **arguments, char **environment, Settings *out)
+static Status settings_load_with(int argument_count, char **arguments, char **environment,
+                                 const SettingOverlay *overlays, int overlay_count, Settings *out)
 {
     const char *file = NULL;
     memset(out, 0, sizeof(*out));
+    out->overlay_count = overlay_count;
+    if (overlay_count > 0) {
+        memcpy(out->overlays, overlays, (size_t)overlay_count * sizeof(SettingOverlay));
+    }
     out->argument_count = argument_count;
     out->arguments = arguments;
     out->environment = environment;
@@ -217,6 +243,11 @@ Status settings_load(int argument_count, char **arguments, char **environment, S
         settings_free(out);
     }
     return status;
+}
+
+Status settings_load(int argument_count, char **arguments, char **environment, Settings *out)
+{
+    return settings_load_with(argument_count, arguments, environment, NULL, 0, out);
 }
 
 void settings_free(Settings *settings)
@@ -243,11 +274,12 @@ static bool setting_differs(const Settings *a, const Settings *b, SettingId id)
     return strcmp(before, after) != 0;
 }
 
-Status settings_reload(Settings *settings, SettingChanged *changed, void *context)
+Status settings_overlay(Settings *settings, const SettingOverlay *overlays, int count,
+                        SettingChanged *changed, void *context)
 {
     Settings fresh;
-    Status status =
-        settings_load(settings->argument_count, settings->arguments, settings->environment, &fresh);
+    Status status = settings_load_with(settings->argument_count, settings->arguments, settings->environment,
+                                       overlays, count, &fresh);
     if (!status_is_ok(&status)) {
         return status;
     }
@@ -265,8 +297,15 @@ Status settings_reload(Settings *settings, SettingChanged *changed, void *contex
             changed(&setting_rows[id], before, after, reloadable, context);
         }
     }
+    memcpy(settings->overlays, fresh.overlays, sizeof(settings->overlays));
+    settings->overlay_count = fresh.overlay_count;
     settings_free(&fresh);
     return status;
+}
+
+Status settings_reload(Settings *settings, SettingChanged *changed, void *context)
+{
+    return settings_overlay(settings, settings->overlays, settings->overlay_count, changed, context);
 }
 
 /* keyword=value for what libpq would not hide itself. */

@@ -56,8 +56,19 @@ typedef enum SettingOrigin {
     SETTING_FROM_DEFAULT,
     SETTING_FROM_FILE,
     SETTING_FROM_ENVIRONMENT,
-    SETTING_FROM_FLAG
+    SETTING_FROM_FLAG,
+    SETTING_FROM_BRAIN /* a Kafka broker config: goes before all others */
 } SettingOrigin;
+
+enum { SETTING_OVERLAYS_MAX = 64, SETTING_OVERLAY_BYTES = 64 };
+
+/* A reloadable setting's value from the brain, and what it lies over. */
+typedef struct SettingOverlay {
+    SettingId id;
+    char value[SETTING_OVERLAY_BYTES];
+    char beneath[SETTING_OVERLAY_BYTES]; /* as setting_plain() writes it */
+    SettingOrigin beneath_origin;
+} SettingOverlay;
 
 /* What the command line asks for. */
 typedef enum SettingsAction {
@@ -88,6 +99,8 @@ typedef struct Settings {
     SettingOrigin origins[SETTING_ID_COUNT];
     int lines[SETTING_ID_COUNT]; /* in the file, for SETTING_FROM_FILE */
     char *file;                  /* NULL when none was named */
+    SettingOverlay overlays[SETTING_OVERLAYS_MAX];
+    int overlay_count;
     SettingsAction action;
     /* Kept for reloading; not owned. */
     int argument_count;
@@ -106,6 +119,11 @@ void settings_free(Settings *settings);
 typedef void SettingChanged(const SettingRow *row, const char *before, const char *after, bool applied,
                             void *context);
 MUST_CHECK Status settings_reload(Settings *settings, SettingChanged *changed, void *context);
+
+/* Puts these values over those from elsewhere, in place of the earlier ones, and loads again. Each id once.
+ */
+MUST_CHECK Status settings_overlay(Settings *settings, const SettingOverlay *overlays, int count,
+                                   SettingChanged *changed, void *context);
 
 /* One value as text, secrets hidden, cut to size. */
 void settings_show(const Settings *settings, SettingId id, char *out, size_t size);

@@ -12,6 +12,7 @@
 /* Where fields are that get patched. */
 enum {
     BASE_OFFSET_AT = 0,
+    LENGTH_AT = 8,
     LEADER_EPOCH_AT = 12,
     MAGIC_AT = 16,
     CRC_AT = 17,
@@ -118,6 +119,13 @@ void batch_set_max_timestamp(uint8_t *batch, size_t size, int64_t max_timestamp)
     assert(size >= BATCH_HEADER_SIZE);
     store_u64(batch + MAX_TIMESTAMP_AT, (uint64_t)max_timestamp);
     store_u32(batch + CRC_AT, batch_crc(batch, size));
+}
+
+void batch_set_codec(uint8_t *batch, size_t size, CompressionCodec codec)
+{
+    assert(size >= BATCH_HEADER_SIZE && size <= INT32_MAX);
+    store_u32(batch + LENGTH_AT, (uint32_t)(size - BATCH_LENGTH_END));
+    batch[ATTRIBUTES_AT + 1] = (uint8_t)((batch[ATTRIBUTES_AT + 1] & ~BATCH_CODEC_MASK) | (int)codec);
 }
 
 void batch_set_append_time(uint8_t *batch, size_t size, int64_t now_ms)

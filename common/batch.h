@@ -51,6 +51,7 @@ typedef enum BatchErrorCode {
     BATCH_UNKNOWN = -1, /* UNKNOWN_SERVER_ERROR: memory was short */
     BATCH_OK = 0,
     BATCH_CORRUPT = 2,             /* CORRUPT_MESSAGE: retriable, the bytes were damaged on their way */
+    BATCH_BUSY = 7,                /* REQUEST_TIMED_OUT: retriable, nothing is wrong with the batch */
     BATCH_TOO_LARGE = 10,          /* MESSAGE_TOO_LARGE: producers split the batch */
     BATCH_TIMESTAMP_INVALID = 32,  /* INVALID_TIMESTAMP */
     BATCH_FORMAT_UNSUPPORTED = 43, /* UNSUPPORTED_FOR_MESSAGE_FORMAT */
@@ -157,6 +158,10 @@ void batch_patch_offset(uint8_t *batch, int64_t base_offset, int32_t leader_epoc
 /* Makes now_ms the time of every record (LogAppendTime) and writes the checksum anew. size is the whole
  * batch's. */
 void batch_set_append_time(uint8_t *batch, size_t size, int64_t now_ms);
+
+/* For a batch whose records were compressed anew: its codec and its length, which is size. The checksum is to
+ * be written next, by batch_set_max_timestamp(). */
+void batch_set_codec(uint8_t *batch, size_t size, CompressionCodec codec);
 
 /* Corrects the greatest timestamp, and the checksum. */
 void batch_set_max_timestamp(uint8_t *batch, size_t size, int64_t max_timestamp);

@@ -2,6 +2,7 @@
 #include "common/writer.h"
 
 #include <assert.h>
+#include <endian.h>
 #include <stdlib.h>
 
 enum { WRITER_CAPACITY_MIN = 256, WRITER_PIECES_MIN = 8 };
@@ -102,12 +103,13 @@ void writer_reference(Writer *writer, Slice bytes)
     writer->referenced += bytes.size;
 }
 
-static void writer_big_endian(Writer *writer, uint64_t value, size_t size)
+/* The last size bytes of a big-endian value. */
+static inline void writer_big_endian(Writer *writer, uint64_t value, size_t size)
 {
     uint8_t *room = writer_extend(writer, size);
-    for (size_t i = size; room && i > 0; i--) {
-        room[i - 1] = (uint8_t)value;
-        value >>= 8;
+    uint64_t bytes = htobe64(value);
+    if (room) {
+        memcpy(room, (const uint8_t *)&bytes + sizeof(bytes) - size, size);
     }
 }
 
@@ -145,6 +147,10 @@ void writer_uvarint(Writer *writer, uint64_t value)
 {
     uint8_t encoded[10];
     size_t size = 0;
+    if (value < 0x80) {
+        writer_big_endian(writer, value, 1); /* nearly every one */
+        return;
+    }
     while (value >= 0x80) {
         encoded[size++] = (uint8_t)(value | 0x80);
         value >>= 7;

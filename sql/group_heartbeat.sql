@@ -150,5 +150,57 @@ SELECT count(*) FROM sh_poll('kb');
 SELECT sh_leave('kb');
 SELECT error_code FROM sh_group_heartbeat('kb', 'f', -1);
 
+-- what an agent is told: topic ids, a version, and whether the member has to be asked for again before that is another one
+SELECT error_code, epoch, length(topic_uuids), partitions, settled, group_id = (SELECT group_id FROM streamhouse.consumer_group WHERE name = 'ka') AS found, heartbeat_interval_ms, session_timeout_ms
+FROM sh_member_heartbeat('ka', 'a', 0, NULL, 'r1', 60000, '{beat2}', NULL, NULL, '{}', '{}', 'client', '/host');
+SELECT version, group_id FROM streamhouse.consumer_group WHERE name = 'ka' \gset
+SELECT error_code, epoch, topic_uuids, partitions, settled, version = :version AS same FROM sh_member_heartbeat('ka', 'a', 1, NULL, NULL, -1, NULL, NULL, NULL, NULL, NULL, 'client', '/host');
+SELECT version = :version AS same FROM sh_group_versions(ARRAY[:group_id, 0]);
+-- the next one has to wait for the first, and only for it
+SELECT error_code, epoch, length(topic_uuids), partitions, settled FROM sh_member_heartbeat('ka', 'b', 0, NULL, NULL, 60000, '{beat2}', NULL, NULL, '{}', '{}', 'client', '/host');
+SELECT version = :version AS same FROM sh_group_versions(ARRAY[:group_id]);
+SELECT error_code, epoch, partitions, settled FROM sh_member_heartbeat('ka', 'a', 1, NULL, NULL, -1, NULL, NULL, NULL, NULL, NULL, 'client', '/host');
+SELECT version FROM streamhouse.consumer_group WHERE name = 'ka' \gset
+SELECT error_code, epoch, settled FROM sh_member_heartbeat('ka', 'a', 1, NULL, NULL, -1, NULL, NULL, NULL, ARRAY[(SELECT topic_uuid FROM streamhouse.topic WHERE topic_id = :topic2)], '{1}', 'client', '/host');
+SELECT version = :version AS same FROM sh_group_versions(ARRAY[:group_id]);
+SELECT error_code, epoch, partitions, settled FROM sh_member_heartbeat('ka', 'b', 2, NULL, NULL, -1, NULL, NULL, NULL, NULL, NULL, 'client', '/host');
+SELECT error_code, error_message FROM sh_member_heartbeat('ka', 'a', 9, NULL, NULL, -1, NULL, NULL, NULL, NULL, NULL, 'client', '/host');
+SELECT error_code, settled IS NULL AS unknown FROM sh_member_heartbeat('ka', 'b', -1, NULL, NULL, -1, NULL, NULL, NULL, NULL, NULL, 'client', '/host');
+-- as Kafka describes it
+SELECT name, error_code, state, group_epoch, target_epoch, assignor, member_id, rack, member_epoch, client_id, client_host, subscribed_topics, length(assigned_uuids), assigned_topics, assigned_partitions, target_topics, target_partitions
+FROM sh_describe_consumer_groups('{ka,nobody,""}');
+-- an agent notes who was heard of; later than it was, and only of Kafka's clients
+UPDATE streamhouse.group_member SET last_seen = clock_timestamp() - interval '20 s';
+SELECT sh_group_seen(ARRAY[:group_id, :group_id, 0], '{a,nobody,a}', '{5000,0,0}');
+SELECT clock_timestamp() - last_seen BETWEEN '5 s' AND '8 s' AS noted FROM streamhouse.group_member;
+SELECT sh_group_seen(ARRAY[:group_id], '{a}', '{15000}');
+-- names that are too long, or empty
+SELECT error_code FROM sh_group_heartbeat('ka', repeat('m', 1001), 1);
+SELECT error_code FROM sh_group_heartbeat('ka', 'a', 1, rack => '');
+SELECT error_code FROM sh_group_heartbeat('ka', 'z', 0, rebalance_timeout_ms => 1, subscribed_topics => '{}', owned_topic_ids => '{}', owned_partitions => '{}');
+SELECT error_code FROM sh_group_heartbeat('ka', 'a', -1);
+
+-- a classic group stays one as long as it has members; without any it becomes a consumer group with its first one
+UPDATE streamhouse.consumer_group SET group_type = 'classic', protocol_type = 'consumer', protocol_name = 'range', leader_member = 'l' WHERE name = 'ka';
+INSERT INTO streamhouse.classic_member VALUES (:group_id, 'l', NULL, 'c', '/h', 10000, 10000, '{range}', '{""}', '');
+SELECT error_code, error_message FROM sh_group_heartbeat('ka', 'a', 0, rebalance_timeout_ms => 1, subscribed_topics => '{beat2}', owned_topic_ids => '{}', owned_partitions => '{}');
+SELECT sh_join('ka', '{beat2}');
+SELECT error_code FROM sh_group_heartbeat('ka', 'l', 1);
+SELECT error_code, state FROM sh_describe_consumer_groups('{ka}');
+DELETE FROM streamhouse.classic_member;
+SELECT error_code FROM sh_group_heartbeat('ka', 'a', 1);
+SELECT group_epoch FROM streamhouse.consumer_group WHERE name = 'ka' \gset
+SELECT error_code, member_epoch > :group_epoch AS rises FROM sh_group_heartbeat('ka', 'a', 0, rebalance_timeout_ms => 1, subscribed_topics => '{beat2}', owned_topic_ids => '{}', owned_partitions => '{}');
+SELECT group_type, protocol_type, protocol_name, leader_member, emptied_at FROM streamhouse.consumer_group WHERE name = 'ka';
+SELECT error_code FROM sh_group_heartbeat('ka', 'a', -1);
+SELECT emptied_at IS NOT NULL AS is_empty FROM streamhouse.consumer_group WHERE name = 'ka';
+
+-- hundreds join: the target is computed now and then, and after the last
+SELECT count(*), count(DISTINCT h.error_code) FROM generate_series(1, 60) AS n CROSS JOIN LATERAL sh_group_heartbeat('kmany', 'm' || n, 0, rebalance_timeout_ms => 60000, subscribed_topics => '{beat2}', owned_topic_ids => '{}', owned_partitions => '{}') AS h;
+SELECT pg_sleep(0.25) IS NOT NULL AS slept, sh_group_step();
+SELECT group_epoch = target_epoch AS settled FROM streamhouse.consumer_group WHERE name = 'kmany';
+SELECT count(DISTINCT target_member) FROM streamhouse.group_partition AS p JOIN streamhouse.consumer_group AS g USING (group_id) WHERE g.name = 'kmany';
+SELECT count(h.error_code) FROM generate_series(1, 60) AS n CROSS JOIN LATERAL sh_group_heartbeat('kmany', 'm' || n, -1) AS h;
+
 SELECT sh_delete_group("group") FROM sh_groups();
 SELECT sh_delete_topic(name) FROM streamhouse.topic WHERE name LIKE 'beat%' AND deleted_at IS NULL;

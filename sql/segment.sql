@@ -63,7 +63,7 @@ INSERT INTO streamhouse.partition_epoch (topic_id, partition, epoch, start_offse
 VALUES (900004, 0, 2, 0), (900004, 0, 5, 10), (900004, 0, 6, 40), (900004, 0, 9, 50);
 SELECT e AS asked, o.leader_epoch, o.end_offset
 FROM generate_series(1, 10) AS e, sh_offsets_for_leader_epochs('{900004}', '{0}', ARRAY[e]) AS o;
-SELECT * FROM sh_offsets_for_leader_epochs('{900004,900004,900004,1}', '{0,1,99,1}', '{5,5,5,5}');
+SELECT * FROM sh_offsets_for_leader_epochs('{900004,900004,900004,900005}', '{0,1,99,1}', '{5,5,5,5}');
 
 DELETE FROM streamhouse.segment WHERE topic_id = 900004;
 DELETE FROM streamhouse.partition WHERE topic_id = 900004;

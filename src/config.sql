@@ -3,17 +3,17 @@
 
 INSERT INTO streamhouse.config_definition (name, type, default_value, minimum, maximum, allowed, documentation) VALUES
 ('cleanup.policy', 'list', 'delete', NULL, NULL, '{delete,compact}',
- 'What becomes of old records: delete removes them by age or size, compact keeps the last record of each key; both may be given.'),
+ 'What becomes of old records: delete removes them by age or size; compact needs a key in every record and is to keep the last record of each key. Compaction itself does not run yet: such a topic keeps every record. Both may be given.'),
 ('compression.gzip.level', 'int', '-1', -1, 9, NULL,
- 'Level for gzip where compression.type makes us compress; -1 is the codec''s own default. 0 is refused.'),
+ 'Level for gzip where compression.type is gzip; -1 is the codec''s own default. 0 is refused.'),
 ('compression.lz4.level', 'int', '9', 1, 17, NULL,
- 'Level for lz4 where compression.type makes us compress.'),
+ 'Level for lz4 where compression.type is lz4. Not set: liblz4''s own default, which is faster.'),
 ('compression.type', 'string', 'producer', NULL, NULL, '{uncompressed,zstd,lz4,snappy,gzip,producer}',
- 'Codec that stored batches have; producer keeps what each producer chose.'),
+ 'Codec that stored batches have: a batch that comes with another one is compressed anew. producer keeps what each producer chose; records produced in SQL then get lz4.'),
 ('compression.zstd.level', 'int', '3', -131072, 22, NULL,
- 'Level for zstd where compression.type makes us compress.'),
+ 'Level for zstd where compression.type is zstd.'),
 ('delete.retention.ms', 'long', '86400000', 0, NULL, NULL,
- 'How long a compacted topic keeps a tombstone (a key with a null value), so that readers from the start see it.'),
+ 'How long a compacted topic keeps a tombstone (a key with a null value) at least. Compaction does not run yet, so all are kept.'),
 ('file.delete.delay.ms', 'long', '60000', 0, NULL, NULL,
  'Kept for compatibility: objects are removed after the setting streamhouse.object_grace.'),
 ('flush.messages', 'long', '9223372036854775807', 1, NULL, NULL,
@@ -31,7 +31,7 @@ INSERT INTO streamhouse.config_definition (name, type, default_value, minimum, m
 ('local.retention.ms', 'long', '-2', -2, NULL, NULL,
  'Kept for compatibility: all of a log is in the object store.'),
 ('max.compaction.lag.ms', 'long', '9223372036854775807', 1, NULL, NULL,
- 'A record of a compacted topic is compacted at the latest this long after it was written.'),
+ 'A record of a compacted topic is compacted at the latest this long after it was written. Compaction does not run yet, so nothing but the default is taken.'),
 ('max.message.bytes', 'int', '1048588', 0, NULL, NULL,
  'Largest record batch that is taken, compressed, with its header.'),
 ('message.timestamp.after.max.ms', 'long', '3600000', 0, NULL, NULL,
@@ -41,11 +41,11 @@ INSERT INTO streamhouse.config_definition (name, type, default_value, minimum, m
 ('message.timestamp.type', 'string', 'CreateTime', NULL, NULL, '{CreateTime,LogAppendTime}',
  'Whether a record keeps its producer''s timestamp or gets the time at which it was appended.'),
 ('min.cleanable.dirty.ratio', 'double', '0.5', 0, 1, NULL,
- 'Share of a compacted log that must be uncompacted before it is compacted again.'),
+ 'Share of a compacted log that must be uncompacted before it is compacted again. Compaction does not run yet, so it has no effect.'),
 ('min.compaction.lag.ms', 'long', '0', 0, NULL, NULL,
- 'A record of a compacted topic stays at least this long.'),
+ 'A record of a compacted topic stays at least this long. Compaction does not run yet, so all stay.'),
 ('min.insync.replicas', 'int', '1', 1, NULL, NULL,
- 'Kept for compatibility: acks=1 and acks=all both mean durable in the object store and PostgreSQL.'),
+ 'Any value is taken and true: what is acknowledged is durable in PostgreSQL or the object store, with as many copies as those keep. acks=1 and acks=all both mean that.'),
 ('preallocate', 'boolean', 'false', NULL, NULL, NULL,
  'Kept for compatibility: there are no log files.'),
 ('remote.log.copy.disable', 'boolean', 'false', NULL, NULL, NULL,
@@ -53,11 +53,11 @@ INSERT INTO streamhouse.config_definition (name, type, default_value, minimum, m
 ('remote.log.delete.on.disable', 'boolean', 'false', NULL, NULL, NULL,
  'Kept for compatibility: all of a log is in the object store.'),
 ('remote.storage.enable', 'boolean', 'false', NULL, NULL, NULL,
- 'Kept for compatibility: all of a log is in the object store.'),
+ 'Kept for compatibility: all of a log is in the object store, whatever it says.'),
 ('retention.bytes', 'long', '-1', NULL, NULL, NULL,
- 'Largest size of a partition before its oldest records are removed, with cleanup.policy delete; -1 is no limit.'),
+ 'Size of a partition above which its oldest records are removed, with cleanup.policy delete; -1 is no limit. Whole segments go, as long as so many bytes stay.'),
 ('retention.ms', 'long', '604800000', -1, NULL, NULL,
- 'How long records are kept, with cleanup.policy delete; -1 is for ever.'),
+ 'How long records are kept at least, by their timestamps, with cleanup.policy delete; -1 is for ever. Whole segments go, oldest first, every few minutes (agents'' retention_interval_ms).'),
 ('segment.bytes', 'int', '1073741824', 1048576, NULL, NULL,
  'Kept for compatibility: agents choose the sizes of objects.'),
 ('segment.index.bytes', 'int', '10485760', 4, NULL, NULL,
@@ -91,7 +91,8 @@ AS $$
         WHEN 'list' THEN CASE WHEN definition.allowed IS NOT NULL
                                AND NOT regexp_split_to_array(btrim(value), '\s*,\s*') <@ definition.allowed
                               THEN 'a list of ' || array_to_string(definition.allowed, ', ') END
-        ELSE CASE WHEN n.number IS NULL OR n.number < b.minimum OR n.number > b.maximum OR (definition.name = 'compression.gzip.level' AND n.number = 0)
+        ELSE CASE WHEN definition.name IN ('max.compaction.lag.ms', 'log.cleaner.max.compaction.lag.ms') AND n.number <> 9223372036854775807 THEN 'left at its default, since compaction does not run yet'
+                  WHEN n.number IS NULL OR n.number < b.minimum OR n.number > b.maximum OR (definition.name = 'compression.gzip.level' AND n.number = 0)
                   THEN format('%s from %s to %s', CASE definition.type WHEN 'double' THEN 'a number' ELSE 'a whole number' END, b.minimum, b.maximum)
                        || CASE definition.name WHEN 'compression.gzip.level' THEN ', except 0' ELSE '' END END
     END
@@ -101,7 +102,35 @@ AS $$
 $$;
 COMMENT ON FUNCTION streamhouse.config_complaint IS 'What a config''s value must be, when it is not that; null when the value is right.';
 
-CREATE FUNCTION streamhouse.config_check(config jsonb) RETURNS void
+-- Topic configs and broker configs have tables of their own and one set of rules.
+CREATE FUNCTION streamhouse.config_definition_of(kind text, name text) RETURNS streamhouse.config_definition
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    definition streamhouse.config_definition;
+BEGIN
+    IF kind = 'topic' THEN
+        SELECT * INTO definition FROM streamhouse.config_definition AS d WHERE d.name = config_definition_of.name;
+    ELSE
+        SELECT d.name, d.type, d.default_value, d.minimum, d.maximum, d.allowed, d.documentation INTO definition
+        FROM streamhouse.broker_config_definition AS d WHERE d.name = config_definition_of.name;
+    END IF;
+    RETURN definition;
+END $$;
+COMMENT ON FUNCTION streamhouse.config_definition_of IS 'The definition of a topic''s or a broker''s config; null when there is none of the name.';
+
+CREATE FUNCTION streamhouse.config_names(kind text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF kind = 'topic' THEN
+        RETURN (SELECT string_agg(d.name, ', ' ORDER BY d.name) FROM streamhouse.config_definition AS d);
+    END IF;
+    RETURN (SELECT string_agg(d.name, ', ' ORDER BY d.name) FROM streamhouse.broker_config_definition AS d);
+END $$;
+COMMENT ON FUNCTION streamhouse.config_names IS 'Names of all configs of topics, or of brokers, for a hint.';
+
+CREATE FUNCTION streamhouse.config_check(config jsonb, kind text DEFAULT 'topic') RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -110,25 +139,25 @@ DECLARE
     complaint text;
 BEGIN
     IF jsonb_typeof(config) IS DISTINCT FROM 'object' THEN
-        RAISE EXCEPTION USING ERRCODE = 'SH040', MESSAGE = 'a topic''s config must be a JSON object',
-            HINT = 'For example {"retention.ms": "86400000"}.';
+        RAISE EXCEPTION USING ERRCODE = 'SH040', MESSAGE = format('a %s''s config must be a JSON object', kind),
+            HINT = CASE kind WHEN 'topic' THEN 'For example {"retention.ms": "86400000"}.' ELSE 'For example {"log.retention.ms": "86400000"}.' END;
     END IF;
     FOR setting IN SELECT key, value, jsonb_typeof(config -> key) AS json_type FROM jsonb_each_text(config) WHERE value IS NOT NULL LOOP
-        SELECT * INTO definition FROM streamhouse.config_definition AS d WHERE d.name = setting.key;
-        IF NOT FOUND THEN
-            RAISE EXCEPTION USING ERRCODE = 'SH040', MESSAGE = format('unknown topic config "%s"', setting.key),
-                HINT = 'Known are ' || (SELECT string_agg(d.name, ', ' ORDER BY d.name) FROM streamhouse.config_definition AS d) || '.';
+        definition := streamhouse.config_definition_of(kind, setting.key);
+        IF definition.name IS NULL THEN
+            RAISE EXCEPTION USING ERRCODE = 'SH040', MESSAGE = format('unknown %s config "%s"', kind, left(setting.key, 300)),
+                HINT = 'Known are ' || streamhouse.config_names(kind) || '.';
         END IF;
         complaint := CASE WHEN setting.json_type IN ('object', 'array') THEN 'a string, a number or a boolean'
                           ELSE streamhouse.config_complaint(definition, setting.value) END;
         IF complaint IS NOT NULL THEN
             RAISE EXCEPTION USING ERRCODE = 'SH040',
-                MESSAGE = format('invalid value "%s" for topic config "%s"', setting.value, setting.key),
+                MESSAGE = format('invalid value "%s" for %s config "%s"', left(setting.value, 300), kind, setting.key),
                 HINT = 'It must be ' || complaint || '.';
         END IF;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION streamhouse.config_check IS 'Raises SH040 unless every name is a known topic config and every value is in its bounds; null values pass.';
+COMMENT ON FUNCTION streamhouse.config_check IS 'Raises SH040 unless every name is a known config of topics (or of brokers) and every value is in its bounds; null values pass.';
 
 -- Values are kept as text, as Kafka gives them back.
 CREATE FUNCTION streamhouse.config_as_text(config jsonb) RETURNS jsonb
@@ -137,3 +166,22 @@ AS $$
     SELECT coalesce(jsonb_object_agg(key, to_jsonb(value)), '{}') FROM jsonb_each_text(config) WHERE value IS NOT NULL
 $$;
 COMMENT ON FUNCTION streamhouse.config_as_text IS 'A config with every value as text and without nulls.';
+
+CREATE FUNCTION streamhouse.topic_defaults() RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(jsonb_object_agg(d.name, to_jsonb(d.value)), '{}') FROM streamhouse.topic_default AS d
+$$;
+COMMENT ON FUNCTION streamhouse.topic_defaults IS 'Topic configs whose default is another one in this cluster, name to value.';
+
+CREATE FUNCTION streamhouse.topic_defaults_changed() RETURNS void
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'streamhouse_topic_defaults_changed';
+COMMENT ON FUNCTION streamhouse.topic_defaults_changed IS 'Tells every session, when this transaction commits, that streamhouse.topic_default has changed.';
+
+-- What Kafka's clients are shown beside a value: every place it may come from, the one that counts first.
+CREATE FUNCTION streamhouse.config_synonym(name text, value text, source text) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN value IS NULL THEN '[]' ELSE jsonb_build_array(jsonb_build_object('name', name, 'value', value, 'source', source)) END
+$$;
+COMMENT ON FUNCTION streamhouse.config_synonym IS 'An array of one synonym, or of none when there is no value.';

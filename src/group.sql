@@ -27,7 +27,9 @@ CREATE TABLE streamhouse.consumer_group (
     leader_member text COLLATE "C",
     coordinator_id int,
     coordinator_epoch int NOT NULL DEFAULT 0,
-    emptied_at timestamptz DEFAULT clock_timestamp()
+    emptied_at timestamptz DEFAULT clock_timestamp(),
+    topics_seen int8,
+    targeted_at timestamptz
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE streamhouse.consumer_group IS 'Consumer groups. The row is the lock of everything but committed offsets.';
 COMMENT ON COLUMN streamhouse.consumer_group.group_id IS 'Our id, small, first in every key.';
@@ -45,6 +47,8 @@ COMMENT ON COLUMN streamhouse.consumer_group.protocol_name IS 'Of a classic grou
 COMMENT ON COLUMN streamhouse.consumer_group.leader_member IS 'Of a classic group: the member that assigns.';
 COMMENT ON COLUMN streamhouse.consumer_group.coordinator_id IS 'The agent that coordinates the group, as long as it is alive; null: none has yet.';
 COMMENT ON COLUMN streamhouse.consumer_group.coordinator_epoch IS 'Rises whenever another agent becomes the coordinator; what an earlier one writes is refused.';
+COMMENT ON COLUMN streamhouse.consumer_group.topics_seen IS 'streamhouse.topics_signature() when regular expressions and topics were last looked at; null: never.';
+COMMENT ON COLUMN streamhouse.consumer_group.targeted_at IS 'When the target assignment was computed.';
 COMMENT ON COLUMN streamhouse.consumer_group.emptied_at IS 'Since when it has no members; null while it has some. Its offsets expire by it.';
 
 CREATE TYPE streamhouse.member_state AS ENUM ('stable', 'unrevoked_partitions', 'unreleased_partitions');

@@ -3,7 +3,7 @@
 -- memory; here it is rows, so a heartbeat that has nothing to say must not write: when a member was last seen is written
 -- once in a quarter of its session timeout.
 
-CREATE FUNCTION streamhouse.heartbeat_check(member_id text, member_epoch int, instance_id text, rebalance_timeout_ms int,
+CREATE FUNCTION streamhouse.heartbeat_check("group" text, member_id text, member_epoch int, instance_id text, rack text, rebalance_timeout_ms int,
                                             subscribed_topics text[], subscribed_regex text, assignor text,
                                             owned_topic_ids int[], owned_partitions int[]) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -11,12 +11,16 @@ AS $$
 BEGIN
     IF coalesce(member_epoch, -3) < -2 OR coalesce(member_id, '') = '' THEN
         PERFORM streamhouse.group_fail(42, 'a heartbeat needs a member id, and an epoch that is not below -2');
+    ELSIF "group" = '' OR rack = '' THEN
+        PERFORM streamhouse.group_fail(42, 'neither group nor rack may be empty');
+    ELSIF greatest(length(member_id), length(instance_id), length(rack)) > 1000 OR cardinality(subscribed_topics) > 10000 THEN
+        PERFORM streamhouse.group_fail(42, 'a member, an instance and a rack have names of 1000 characters at most, a subscription 10000 topics');
     ELSIF instance_id = '' OR (member_epoch = -2 AND instance_id IS NULL) THEN
         PERFORM streamhouse.group_fail(42, 'only a static member, which has an instance id, can leave for a while');
     ELSIF cardinality(owned_topic_ids) IS DISTINCT FROM cardinality(owned_partitions) THEN
         PERFORM streamhouse.group_fail(42, 'owned partitions are pairs of a topic id and a number');
     ELSIF member_epoch = 0 AND (coalesce(rebalance_timeout_ms, -1) < 0 OR owned_topic_ids IS NULL OR cardinality(owned_topic_ids) > 0
-                                OR subscribed_topics IS NULL AND subscribed_regex IS NULL) THEN
+                                OR coalesce(cardinality(subscribed_topics), 0) = 0 AND coalesce(subscribed_regex, '') = '') THEN
         PERFORM streamhouse.group_fail(42, 'who joins names a rebalance timeout and topics, and owns no partitions');
     ELSIF assignor NOT IN ('uniform', 'range') THEN
         PERFORM streamhouse.group_fail(112, format('there is no assignor "%s"', assignor), 'The assignors are uniform and range.');
@@ -29,11 +33,11 @@ CREATE FUNCTION streamhouse.group_check_regex(regex text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM '' ~ ('^(?:' || nullif(regex, '') || ')$');
-EXCEPTION WHEN invalid_regular_expression THEN
-    PERFORM streamhouse.group_fail(128, format('invalid regular expression "%s"', regex), 'See "POSIX Regular Expressions" in PostgreSQL''s manual.');
+    PERFORM '' ~ streamhouse.regex_translate(nullif(regex, ''));
+EXCEPTION WHEN invalid_regular_expression THEN -- one that is too large is left to PostgreSQL to find
+    PERFORM streamhouse.group_fail(128, format('invalid regular expression "%s": %s', regex, SQLERRM));
 END $$;
-COMMENT ON FUNCTION streamhouse.group_check_regex IS 'Raises SH128 for what is no regular expression.';
+COMMENT ON FUNCTION streamhouse.group_check_regex IS 'Raises SH128 for what is no regular expression, or too large a one.';
 
 CREATE FUNCTION streamhouse.member_check_epoch(member streamhouse.group_member, member_epoch int,
                                                owned_topic_ids int[], owned_partitions int[]) RETURNS void
@@ -242,7 +246,7 @@ AS $$
 BEGIN
     IF member_epoch = -1 THEN
         PERFORM streamhouse.group_remove(left_group.group_id, ARRAY[member.member_id]);
-        PERFORM streamhouse.group_refresh(left_group.group_id);
+        PERFORM streamhouse.group_settle(left_group.group_id, true);
         RETURN;
     END IF;
     UPDATE streamhouse.group_partition AS p SET owner_member = NULL, is_revoking = false
@@ -251,17 +255,59 @@ BEGIN
     member.last_seen := clock_timestamp();
     PERFORM streamhouse.member_write(member);
     PERFORM streamhouse.group_touch(left_group.group_id);
+    PERFORM streamhouse.group_settle(left_group.group_id, true);
 END $$;
 COMMENT ON FUNCTION streamhouse.heartbeat_leave IS 'Takes leave of a member: for good (epoch -1), or of a static one for a while, whose target stays (-2).';
+
+-- What a member waits for makes another version of the group: a new target, or that another member lets partitions go. Not
+-- so those that a session has, whose lock is gone when its transaction ends.
+CREATE FUNCTION streamhouse.member_is_settled(heard streamhouse.consumer_group, member streamhouse.group_member) RETURNS bool
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE member.state
+           WHEN 'stable' THEN member.member_epoch = heard.target_epoch
+           WHEN 'unrevoked_partitions' THEN true
+           ELSE member.member_epoch = heard.target_epoch
+                AND NOT EXISTS (SELECT FROM streamhouse.group_partition AS p
+                                WHERE p.group_id = member.group_id AND p.target_member = member.member_id AND p.owner_member IS NULL) END
+$$;
+COMMENT ON FUNCTION streamhouse.member_is_settled IS 'Whether a Kafka client''s heartbeat without news has the same answer as long as the group has this version.';
 
 CREATE FUNCTION streamhouse.heartbeat_is_quiet(heard streamhouse.consumer_group, member streamhouse.group_member, member_epoch int) RETURNS bool
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT coalesce(member_epoch > 0 AND member.member_epoch = member_epoch AND member.state = 'stable' AND member.backend_pid IS NULL
-                    AND heard.group_epoch = member_epoch AND heard.target_epoch = member_epoch
-                    AND clock_timestamp() < member.last_seen + make_interval(secs => member.session_timeout_ms / 4000.0), false)
+    SELECT coalesce(member_epoch > 0 AND member.member_epoch = member_epoch AND member.backend_pid IS NULL
+                    AND heard.group_type = 'consumer' AND heard.group_epoch = heard.target_epoch
+                    AND clock_timestamp() < member.last_seen + make_interval(secs => member.session_timeout_ms / 4000.0)
+                    AND streamhouse.member_is_settled(heard, member), false)
 $$;
 COMMENT ON FUNCTION streamhouse.heartbeat_is_quiet IS 'Whether a heartbeat without news finds no news.';
+
+-- Another member of the group with the same expression and role may know already.
+CREATE FUNCTION streamhouse.member_resolve(member streamhouse.group_member) RETURNS text[]
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    known text[];
+BEGIN
+    IF member.subscribed_regex IS NULL THEN
+        RETURN '{}';
+    END IF;
+    SELECT m.resolved_topics INTO known
+    FROM streamhouse.group_member AS m JOIN streamhouse.consumer_group AS g USING (group_id)
+    WHERE m.group_id = member.group_id AND m.subscribed_regex = member.subscribed_regex AND m.role = member.role
+      AND m.member_id <> member.member_id AND g.topics_seen IS NOT DISTINCT FROM streamhouse.topics_signature()
+    LIMIT 1;
+    IF NOT FOUND THEN
+        member.resolved_topics := '{}';
+        known := streamhouse.member_topics(member);
+        IF NOT EXISTS (SELECT FROM streamhouse.group_member AS m WHERE m.group_id = member.group_id AND m.subscribed_regex IS NOT NULL) THEN
+            UPDATE streamhouse.consumer_group AS g SET topics_seen = streamhouse.topics_signature() WHERE g.group_id = member.group_id;
+        END IF;
+    END IF;
+    RETURN known;
+END $$;
+COMMENT ON FUNCTION streamhouse.member_resolve IS 'Topics that a member''s regular expression stands for.';
 
 -- The subscription and the rest of what a heartbeat says about its member; the group epoch rises when that matters.
 CREATE FUNCTION streamhouse.member_update(INOUT member streamhouse.group_member, said streamhouse.group_member)
@@ -291,8 +337,7 @@ BEGIN
     -- An empty one takes it back.
     member.subscribed_regex := nullif(coalesce(said.subscribed_regex, member.subscribed_regex), '');
     IF member.subscribed_regex IS DISTINCT FROM before.subscribed_regex OR member.resolved_topics IS NULL THEN
-        member.resolved_topics := '{}';
-        member.resolved_topics := CASE WHEN member.subscribed_regex IS NULL THEN '{}' ELSE streamhouse.member_topics(member) END;
+        member.resolved_topics := streamhouse.member_resolve(member);
     END IF;
     member.last_seen := clock_timestamp();
     IF (before.subscribed_topics, before.resolved_topics, before.subscribed_regex, before.assignor, before.instance_id)
@@ -318,7 +363,8 @@ BEGIN
         PERFORM streamhouse.group_fail(25, format('member "%s" is not in group "%s", which does not exist', said.member_id, name),
                                        'It must join, with epoch 0.');
     END IF;
-    PERFORM streamhouse.group_refresh(heard.group_id);
+    heard := streamhouse.group_as_consumer(heard, said.member_epoch = 0);
+    PERFORM streamhouse.group_remove(l.group_id, l.member_ids) FROM streamhouse.groups_with_lost(heard.group_id) AS l;
     member := streamhouse.member_find(heard.group_id, said.member_id, said.member_epoch, said.instance_id);
     member_epoch := said.member_epoch;
     IF said.member_epoch < 0 THEN
@@ -331,7 +377,7 @@ BEGIN
     said.group_id := heard.group_id;
     member := streamhouse.member_update(member, said);
     PERFORM streamhouse.member_write(member);
-    heard := streamhouse.group_refresh(heard.group_id);
+    heard := streamhouse.group_settle(heard.group_id, true);
     assigned_before := streamhouse.member_assigned(member);
     IF said.member_epoch = 0 THEN -- whatever it owned, it has nothing now
         UPDATE streamhouse.group_partition AS p SET owner_member = NULL, is_revoking = false
@@ -380,7 +426,7 @@ BEGIN
     said.instance_id := instance_id;
     said.rack := rack;
     said.rebalance_timeout_ms := rebalance_timeout_ms;
-    said.session_timeout_ms := session_timeout_ms;
+    said.session_timeout_ms := coalesce(session_timeout_ms, (streamhouse.group_timing("group")).session_timeout_ms);
     said.subscribed_topics := (SELECT array_agg(DISTINCT t ORDER BY t) FROM unnest(subscribed_topics) AS t);
     IF subscribed_topics = '{}' THEN
         said.subscribed_topics := '{}';
@@ -390,7 +436,7 @@ BEGIN
     said.client_id := client_id;
     said.client_host := client_host;
     BEGIN
-        PERFORM streamhouse.heartbeat_check(member_id, member_epoch, instance_id, rebalance_timeout_ms, subscribed_topics,
+        PERFORM streamhouse.heartbeat_check("group", member_id, member_epoch, instance_id, rack, rebalance_timeout_ms, subscribed_topics,
                                             subscribed_regex, assignor, owned_topic_ids, owned_partitions);
         SELECT h.member_epoch, h.topic_ids, h.partitions INTO member_epoch, topic_ids, partitions
         FROM streamhouse.heartbeat_answer("group", said, owned_topic_ids, owned_partitions) AS h;
@@ -408,7 +454,111 @@ CREATE FUNCTION sh_group_heartbeat("group" text, INOUT member_id text, INOUT mem
     instance_id text DEFAULT NULL, rack text DEFAULT NULL, rebalance_timeout_ms int DEFAULT -1,
     subscribed_topics text[] DEFAULT NULL, subscribed_regex text DEFAULT NULL, assignor text DEFAULT NULL,
     owned_topic_ids int[] DEFAULT NULL, owned_partitions int[] DEFAULT NULL,
-    client_id text DEFAULT NULL, client_host text DEFAULT NULL, session_timeout_ms int DEFAULT 45000,
+    client_id text DEFAULT NULL, client_host text DEFAULT NULL, session_timeout_ms int DEFAULT NULL,
     OUT error_code int2, OUT error_message text, OUT topic_ids int[], OUT partitions int[])
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'streamhouse_as_owner';
-COMMENT ON FUNCTION sh_group_heartbeat IS 'Kafka''s ConsumerGroupHeartbeat (KIP-848), to be called in a transaction of its own. member_epoch 0 joins, -1 leaves, -2 leaves for a while (static members, which have an instance_id). Arguments that are null, or -1, are as they were. Gives the member''s epoch, and the partitions that it is to have from now on, null when they are as before; it answers by owned partitions without those that are gone. error_code is Kafka''s: 0, 24 INVALID_GROUP_ID, 25 UNKNOWN_MEMBER_ID, 42 INVALID_REQUEST, 82 FENCED_INSTANCE_ID, 110 FENCED_MEMBER_EPOCH, 111 UNRELEASED_INSTANCE_ID, 112 UNSUPPORTED_ASSIGNOR, 128 INVALID_REGULAR_EXPRESSION. 42501: the caller may not use the group.';
+COMMENT ON FUNCTION sh_group_heartbeat IS 'Kafka''s ConsumerGroupHeartbeat (KIP-848), to be called in a transaction of its own. member_epoch 0 joins, -1 leaves, -2 leaves for a while (static members, which have an instance_id). Arguments that are null, or -1, are as they were. Gives the member''s epoch, and the partitions that it is to have from now on, null when they are as before; it answers by owned partitions without those that are gone. error_code is Kafka''s: 0, 24 INVALID_GROUP_ID, 25 UNKNOWN_MEMBER_ID, 42 INVALID_REQUEST, 82 FENCED_INSTANCE_ID, 110 FENCED_MEMBER_EPOCH, 69 GROUP_ID_NOT_FOUND (a classic group), 111 UNRELEASED_INSTANCE_ID, 112 UNSUPPORTED_ASSIGNOR, 128 INVALID_REGULAR_EXPRESSION. 42501: the caller may not use the group.';
+
+-- What an agent needs besides to answer the next heartbeats by itself.
+CREATE FUNCTION streamhouse.member_heartbeat("group" text, member_id text, member_epoch int,
+    instance_id text, rack text, rebalance_timeout_ms int, subscribed_topics text[], subscribed_regex text, assignor text,
+    owned_topic_uuids uuid[], owned_partitions int[], client_id text, client_host text,
+    OUT error_code int2, OUT error_message text, OUT epoch int, OUT topic_uuids bytea, OUT partitions int[],
+    OUT group_id int, OUT version int8, OUT settled bool, OUT heartbeat_interval_ms int, OUT session_timeout_ms int)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    owned_topic_ids int[];
+    topic_ids int[];
+BEGIN
+    SELECT t.session_timeout_ms, t.heartbeat_interval_ms INTO session_timeout_ms, heartbeat_interval_ms FROM streamhouse.group_timing("group") AS t;
+    IF owned_topic_uuids IS NOT NULL THEN -- 0: a topic that is no more
+        owned_topic_ids := ARRAY(SELECT coalesce(t.topic_id, 0) FROM unnest(owned_topic_uuids) WITH ORDINALITY AS o (topic_uuid, n)
+                                 LEFT JOIN streamhouse.topic AS t USING (topic_uuid) ORDER BY o.n);
+    END IF;
+    SELECT h.error_code, h.error_message, h.member_epoch, h.topic_ids, h.partitions
+    INTO error_code, error_message, epoch, topic_ids, partitions
+    FROM streamhouse.group_heartbeat("group", member_id, member_epoch, instance_id, rack, rebalance_timeout_ms, subscribed_topics,
+                                     subscribed_regex, assignor, owned_topic_ids, owned_partitions, client_id, client_host, session_timeout_ms) AS h;
+    IF error_code <> 0 OR member_epoch < 0 THEN
+        RETURN;
+    END IF;
+    topic_uuids := (SELECT string_agg(uuid_send(t.topic_uuid), '' ORDER BY i.n)
+                    FROM unnest(topic_ids) WITH ORDINALITY AS i (topic_id, n) JOIN streamhouse.topic AS t USING (topic_id));
+    SELECT g.group_id, g.version, streamhouse.member_is_settled(g, m)
+    INTO group_id, version, settled
+    FROM streamhouse.consumer_group AS g JOIN streamhouse.group_member AS m USING (group_id)
+    WHERE g.name = "group" AND m.member_id = member_id;
+END $$;
+COMMENT ON FUNCTION streamhouse.member_heartbeat IS 'sh_member_heartbeat() with the owner''s rights.';
+
+CREATE FUNCTION sh_member_heartbeat("group" text, member_id text, member_epoch int,
+    instance_id text, rack text, rebalance_timeout_ms int, subscribed_topics text[], subscribed_regex text, assignor text,
+    owned_topic_uuids uuid[], owned_partitions int[], client_id text, client_host text,
+    OUT error_code int2, OUT error_message text, OUT epoch int, OUT topic_uuids bytea, OUT partitions int[],
+    OUT group_id int, OUT version int8, OUT settled bool, OUT heartbeat_interval_ms int, OUT session_timeout_ms int)
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'streamhouse_as_owner';
+COMMENT ON FUNCTION sh_member_heartbeat IS 'sh_group_heartbeat() for agents: by Kafka''s topic ids (in the answer 16 bytes each, one a partition), and with what an agent needs to answer the member''s next heartbeats by itself: as long as the group has this version (sh_group_versions()), a settled member''s heartbeat without news has no news for it either.';
+
+CREATE FUNCTION sh_group_versions(group_ids int[]) RETURNS TABLE (group_id int, version int8)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT g.group_id, g.version FROM unnest(group_ids) AS i (group_id) JOIN streamhouse.consumer_group AS g USING (group_id)
+$$;
+COMMENT ON FUNCTION sh_group_versions IS 'Versions of groups: another one whenever targets, owners or configs changed. Groups that are gone have no row.';
+
+-- A row that is locked is being written, with the time.
+CREATE FUNCTION sh_group_seen(group_ids int[], member_ids text[], ages_ms int[]) RETURNS int
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    noted int;
+BEGIN
+    UPDATE streamhouse.group_member AS u SET last_seen = s.seen_at
+    FROM (SELECT m.group_id, m.member_id, clock_timestamp() - w.age_ms * interval '1 ms' AS seen_at
+          FROM unnest(group_ids, member_ids, ages_ms) AS w (group_id, member_id, age_ms)
+          JOIN streamhouse.group_member AS m ON m.group_id = w.group_id AND m.member_id = w.member_id COLLATE "C"
+          WHERE m.backend_pid IS NULL
+          FOR UPDATE OF m SKIP LOCKED) AS s
+    WHERE u.group_id = s.group_id AND u.member_id = s.member_id AND u.last_seen < s.seen_at;
+    GET DIAGNOSTICS noted = ROW_COUNT;
+    RETURN noted;
+END $$;
+COMMENT ON FUNCTION sh_group_seen IS 'Notes when Kafka clients were last heard of whose heartbeats an agent answered by itself: pairs of group and member, and how long ago. Gives back how many are later than was known.';
+
+-- Runs of a member's partitions: topic ids, 16 bytes each, names and numbers, side by side.
+CREATE FUNCTION streamhouse.member_partitions(member streamhouse.group_member, is_target bool,
+                                              OUT topic_uuids bytea, OUT topics text[], OUT partitions int[])
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT string_agg(uuid_send(t.topic_uuid), '' ORDER BY t.name COLLATE "C", p.partition),
+           array_agg(t.name ORDER BY t.name COLLATE "C", p.partition), array_agg(p.partition ORDER BY t.name COLLATE "C", p.partition)
+    FROM streamhouse.group_partition AS p JOIN streamhouse.topic AS t USING (topic_id)
+    WHERE p.group_id = member.group_id
+      AND CASE WHEN is_target THEN p.target_member = member.member_id
+               ELSE coalesce(p.owner_member, CASE WHEN member.backend_pid IS NOT NULL THEN p.target_member END) = member.member_id END
+$$;
+COMMENT ON FUNCTION streamhouse.member_partitions IS 'What a member is to have, or has.';
+
+CREATE FUNCTION sh_describe_consumer_groups(names text[])
+RETURNS TABLE (name text, error_code int2, state text, group_epoch int, target_epoch int, assignor text,
+               member_id text, instance_id text, rack text, member_epoch int, client_id text, client_host text,
+               subscribed_topics text[], subscribed_regex text,
+               assigned_uuids bytea, assigned_topics text[], assigned_partitions int[],
+               target_uuids bytea, target_topics text[], target_partitions int[])
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT n.name, CASE WHEN n.name = '' THEN 24 WHEN g.group_id IS NULL THEN 69 ELSE 0 END::int2,
+           CASE WHEN g.group_id IS NULL THEN 'dead' ELSE streamhouse.group_state(g) END, g.group_epoch, g.target_epoch, g.assignor,
+           m.member_id, m.instance_id, m.rack, CASE WHEN m.backend_pid IS NULL THEN m.member_epoch ELSE g.target_epoch END,
+           coalesce(m.client_id, ''), coalesce(m.client_host, ''), m.subscribed_topics, m.subscribed_regex,
+           a.topic_uuids, a.topics, a.partitions, t.topic_uuids, t.topics, t.partitions
+    FROM unnest(names) WITH ORDINALITY AS n (name, n)
+    LEFT JOIN streamhouse.consumer_group AS g ON g.name = n.name AND g.group_type = 'consumer'
+    LEFT JOIN streamhouse.group_member AS m USING (group_id)
+    LEFT JOIN LATERAL streamhouse.member_partitions(m, false) AS a ON m.member_id IS NOT NULL
+    LEFT JOIN LATERAL streamhouse.member_partitions(m, true) AS t ON m.member_id IS NOT NULL
+    ORDER BY n.n, m.member_id
+$$;
+COMMENT ON FUNCTION sh_describe_consumer_groups IS 'Kafka''s ConsumerGroupDescribe: a row for each member of each group, in the order of the names; of a group without members one row without a member. error_code 69: there is no such group, or it is a classic one; 24: invalid name. Partitions are arrays side by side, with topic ids of 16 bytes each.';

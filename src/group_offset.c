@@ -28,8 +28,14 @@ static const KeyScanSpec offset_from_commit = {
 
 void group_offsets_open(GroupOffsets *offsets, int32 group_id)
 {
-    *offsets = (GroupOffsets){ .group_id = group_id };
+    *offsets = (GroupOffsets){ 0 };
     key_scan_open(&offsets->rows, &offset_from_commit, RowExclusiveLock);
+    group_offsets_choose(offsets, group_id);
+}
+
+void group_offsets_choose(GroupOffsets *offsets, int32 group_id)
+{
+    offsets->group_id = group_id;
     key_scan_set(&offsets->rows, 0, Int32GetDatum(group_id));
 }
 
@@ -90,59 +96,179 @@ void group_offsets_commit(GroupOffsets *offsets, const OffsetCommit *commit)
     row_writer_put(&offsets->writer);
 }
 
-/* Tries until the deadline to lock the row and replace it, with a new snapshot each time; false when it is
- * missing or stays busy. */
-static bool offset_write(int32 group_id, int32 topic_id, int32 partition, const OffsetCommit *commit,
-                         TimestampTz deadline)
+/* What is to be done with one row of group_offset, and what became of it. */
+enum { STATE_TODO = 0, STATE_BUSY = 14, STATE_MISSING = -1 };
+
+typedef struct OffsetRow {
+    int32 group_id;
+    int32 topic_id;
+    int32 partition;
+    int place; /* in the arguments, from 0 */
+    int request;
+    int state;
+} OffsetRow;
+
+/* The arguments of group_offset_write(), checked. */
+typedef struct OffsetRequest {
+    RequestArray states;
+    RequestArray requests;
+    RequestArray group_ids;
+    RequestArray topic_ids;
+    RequestArray partitions;
+    RequestArray offsets;
+    RequestArray epochs;
+    Datum *metadata;
+    Datum *member_ids;
+    OffsetRow
+        *rows; /* of those that are to be written, sorted: equal ones next to each other, the last one last */
+    int row_count;
+} OffsetRequest;
+
+static Datum *text_elements(FunctionCallInfo fcinfo, int argument, int count)
 {
-    for (;;) {
-        GroupOffsets offsets;
-        PushActiveSnapshot(GetLatestSnapshot());
-        group_offsets_open(&offsets, group_id);
-        bool found = group_offsets_turn(&offsets, topic_id, partition, 0);
-        OffsetLock lock = found ? group_offsets_lock(&offsets) : OFFSET_BUSY;
-        if (lock == OFFSET_LOCKED) {
-            group_offsets_commit(&offsets, commit);
+    Datum *elements;
+    bool *nulls;
+    int found;
+    deconstruct_array(PG_GETARG_ARRAYTYPE_P(argument), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls,
+                      &found);
+    request_arrays_check((RequestArray){ NULL, count }, (RequestArray){ NULL, found });
+    for (int i = 0; i < found; i++) {
+        elements[i] = nulls[i] ? CStringGetTextDatum("") : elements[i];
+    }
+    return elements;
+}
+
+static int row_compare(const void *a, const void *b)
+{
+    const OffsetRow *left = a;
+    const OffsetRow *right = b;
+    int order = (left->group_id > right->group_id) - (left->group_id < right->group_id);
+    order = order ? order : (left->topic_id > right->topic_id) - (left->topic_id < right->topic_id);
+    order = order ? order : (left->partition > right->partition) - (left->partition < right->partition);
+    return order ? order : left->place - right->place;
+}
+
+static bool row_is_same(const OffsetRow *a, const OffsetRow *b)
+{
+    return a->group_id == b->group_id && a->topic_id == b->topic_id && a->partition == b->partition;
+}
+
+static void request_read(FunctionCallInfo fcinfo, OffsetRequest *asked)
+{
+    *asked = (OffsetRequest){ .states = request_array(fcinfo, 0, OFFSETS_MAX),
+                              .requests = request_array(fcinfo, 1, OFFSETS_MAX),
+                              .group_ids = request_array(fcinfo, 2, OFFSETS_MAX),
+                              .topic_ids = request_array(fcinfo, 4, OFFSETS_MAX),
+                              .partitions = request_array(fcinfo, 5, OFFSETS_MAX),
+                              .offsets = request_array(fcinfo, 6, OFFSETS_MAX),
+                              .epochs = request_array(fcinfo, 7, OFFSETS_MAX) };
+    request_arrays_check(asked->states, asked->requests);
+    request_arrays_check(asked->states, asked->topic_ids);
+    request_arrays_check(asked->states, asked->partitions);
+    request_arrays_check(asked->states, asked->offsets);
+    request_arrays_check(asked->states, asked->epochs);
+    asked->member_ids = text_elements(fcinfo, 3, asked->group_ids.count);
+    asked->metadata = text_elements(fcinfo, 8, asked->states.count);
+}
+
+static void request_sort(OffsetRequest *asked)
+{
+    asked->rows = palloc(Max(asked->states.count, 1) * sizeof(OffsetRow));
+    for (int i = 0; i < asked->states.count; i++) {
+        int request = ((const int32 *)asked->requests.data)[i] - 1;
+        if (((const int32 *)asked->states.data)[i] != STATE_TODO) {
+            continue;
         }
-        group_offsets_close(&offsets);
-        PopActiveSnapshot();
-        if (lock == OFFSET_LOCKED || !found || (lock == OFFSET_BUSY && GetCurrentTimestamp() >= deadline)) {
-            return lock == OFFSET_LOCKED;
+        if (request < 0 || request >= asked->group_ids.count) {
+            ereport(ERROR, errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
+                    errmsg("there is no request %d", request + 1));
         }
+        asked->rows[asked->row_count++] =
+            (OffsetRow){ .group_id = ((const int32 *)asked->group_ids.data)[request],
+                         .topic_id = ((const int32 *)asked->topic_ids.data)[i],
+                         .partition = ((const int32 *)asked->partitions.data)[i],
+                         .place = i,
+                         .request = request,
+                         .state = STATE_BUSY };
+    }
+    qsort(asked->rows, asked->row_count, sizeof(OffsetRow), row_compare);
+}
+
+/* Locks and replaces one row. True when it has a successor that a newer snapshot will see. */
+static bool row_write(GroupOffsets *offsets, const OffsetRequest *asked, OffsetRow *row)
+{
+    group_offsets_choose(offsets, row->group_id);
+    if (!group_offsets_turn(offsets, row->topic_id, row->partition, 0)) {
+        row->state = STATE_MISSING;
+        return false;
+    }
+    OffsetLock lock = group_offsets_lock(offsets);
+    if (lock == OFFSET_LOCKED) {
+        Datum member_id = asked->member_ids[row->request];
+        OffsetCommit commit = { ((const int64 *)asked->offsets.data)[row->place],
+                                ((const int32 *)asked->epochs.data)[row->place], asked->metadata[row->place],
+                                VARSIZE_ANY_EXHDR(DatumGetPointer(member_id)) > 0
+                                    ? TextDatumGetCString(member_id)
+                                    : NULL };
+        group_offsets_commit(offsets, &commit);
+        row->state = STATE_TODO;
+    }
+    return lock == OFFSET_MOVED;
+}
+
+/* All that are still to be written, under one new snapshot. Of equal ones the last counts. */
+static bool rows_write(const OffsetRequest *asked, bool *moved)
+{
+    GroupOffsets offsets;
+    bool busy = false;
+    *moved = false;
+    PushActiveSnapshot(GetLatestSnapshot());
+    group_offsets_open(&offsets, 0);
+    for (int i = 0; i < asked->row_count; i++) {
+        OffsetRow *row = &asked->rows[i];
+        bool is_last = i + 1 == asked->row_count || !row_is_same(row, row + 1);
+        if (is_last && row->state == STATE_BUSY) {
+            *moved = row_write(&offsets, asked, row) || *moved;
+            busy = busy || row->state == STATE_BUSY;
+        }
+    }
+    group_offsets_close(&offsets);
+    PopActiveSnapshot();
+    CommandCounterIncrement();
+    return busy;
+}
+
+/* Nothing is waited for but what the caller allows; what has just got a successor is looked for once more. */
+static void rows_write_until(const OffsetRequest *asked, TimestampTz deadline)
+{
+    bool moved;
+    while (rows_write(asked, &moved) && (moved || GetCurrentTimestamp() < deadline)) {
         CHECK_FOR_INTERRUPTS();
-        if (lock == OFFSET_BUSY) {
+        if (!moved) {
             pg_usleep(RETRY_MS * 1000L);
         }
     }
 }
 
-/* group_offset_write(group_id, topic_ids, partitions, offsets, leader_epochs, metadata, member_id, wait_ms)
- */
+/* group_offset_write(states, requests, group_ids, member_ids, topic_ids, partitions, offsets, leader_epochs,
+ * metadata, wait_ms) */
 Datum streamhouse_group_offset_write(PG_FUNCTION_ARGS)
 {
-    int32 group_id = PG_GETARG_INT32(0);
-    RequestArray topic_ids = request_array(fcinfo, 1, OFFSETS_MAX);
-    RequestArray partitions = request_array(fcinfo, 2, OFFSETS_MAX);
-    RequestArray offsets = request_array(fcinfo, 3, OFFSETS_MAX);
-    RequestArray epochs = request_array(fcinfo, 4, OFFSETS_MAX);
-    TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PG_GETARG_INT32(7));
-    char *member_id = PG_ARGISNULL(6) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(6));
-    Datum *metadata;
-    bool *nulls;
-    int metadata_count;
-    request_arrays_check(topic_ids, partitions);
-    request_arrays_check(topic_ids, offsets);
-    request_arrays_check(topic_ids, epochs);
-    deconstruct_array(PG_GETARG_ARRAYTYPE_P(5), TEXTOID, -1, false, TYPALIGN_INT, &metadata, &nulls,
-                      &metadata_count);
-    request_arrays_check(topic_ids, (RequestArray){ NULL, metadata_count });
-    Datum *written = palloc(Max(topic_ids.count, 1) * sizeof(Datum));
-    for (int i = 0; i < topic_ids.count; i++) {
-        OffsetCommit commit = { ((const int64 *)offsets.data)[i], ((const int32 *)epochs.data)[i],
-                                nulls[i] ? CStringGetTextDatum("") : metadata[i], member_id };
-        written[i] = BoolGetDatum(offset_write(group_id, ((const int32 *)topic_ids.data)[i],
-                                               ((const int32 *)partitions.data)[i], &commit, deadline));
-        CommandCounterIncrement(); /* a partition may be named twice */
+    OffsetRequest asked;
+    request_read(fcinfo, &asked);
+    request_sort(&asked);
+    rows_write_until(&asked, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PG_GETARG_INT32(9)));
+    Datum *states = palloc(Max(asked.states.count, 1) * sizeof(Datum));
+    for (int i = 0; i < asked.states.count; i++) {
+        states[i] = Int32GetDatum(((const int32 *)asked.states.data)[i]);
     }
-    PG_RETURN_ARRAYTYPE_P(construct_array(written, topic_ids.count, BOOLOID, 1, true, TYPALIGN_CHAR));
+    for (int i = asked.row_count - 1; i >= 0; i--) {
+        OffsetRow *row = &asked.rows[i];
+        if (i + 1 < asked.row_count && row_is_same(row, row + 1)) {
+            row->state = row[1].state;
+        }
+        states[row->place] = Int32GetDatum(row->state);
+    }
+    PG_RETURN_ARRAYTYPE_P(
+        construct_array(states, asked.states.count, INT4OID, sizeof(int32), true, TYPALIGN_INT));
 }

@@ -40,6 +40,9 @@ typedef enum OffsetLock {
 extern void group_offsets_open(GroupOffsets *offsets, int32 group_id);
 extern void group_offsets_close(GroupOffsets *offsets);
 
+/* The rows of another group from here on. */
+extern void group_offsets_choose(GroupOffsets *offsets, int32 group_id);
+
 /* Turns to a partition's row; false when it has none. It is found sooner from a commit_id on that it had
  * before. */
 extern bool group_offsets_turn(GroupOffsets *offsets, int32 topic_id, int32 partition, int64 commit_id);

@@ -59,7 +59,7 @@ DECLARE
     member streamhouse.group_member;
 BEGIN
     PERFORM streamhouse.session_check_topics(topics, regex, assignor);
-    joined := streamhouse.group_lock("group", true);
+    joined := streamhouse.group_as_consumer(streamhouse.group_lock("group", true), true);
     said := streamhouse.session_member(joined.group_id, member_id, topics, regex, assignor, auto_offset_reset, session_timeout_ms);
     -- A session is one member: what it forgot, after an aborted transaction, goes.
     PERFORM streamhouse.group_remove(joined.group_id, ARRAY[m.member_id]) FROM streamhouse.group_member AS m
@@ -121,7 +121,7 @@ COMMENT ON FUNCTION streamhouse.join IS 'sh_join() with the owner''s rights.';
 CREATE FUNCTION sh_join("group" text, topics text[] DEFAULT NULL, regex text DEFAULT NULL, assignor text DEFAULT NULL,
                         poll_limit interval DEFAULT NULL, auto_offset_reset text DEFAULT NULL) RETURNS text
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'streamhouse_as_owner';
-COMMENT ON FUNCTION sh_join IS 'Makes this session a member of a consumer group, which is created by its first member, or changes its subscription: topics, and those whose whole name matches regex and that the role may consume from, now and later. assignor: uniform (even, and moves few partitions) or range; most votes win. poll_limit: who has not polled for longer is removed (default 5 min). auto_offset_reset: where to begin without a committed offset, or when it is out of range: earliest (default), latest, or none (an error). What is null is as before. A session is one member of a group, until it leaves or ends. sh_poll() outside of a transaction block joins by itself. Gives the member id. Errors: 25001 in a transaction block, 42704 no such topic, 42501 may not consume from the topic or use the group, SH024 invalid group, SH112 no such assignor, SH128 invalid regular expression.';
+COMMENT ON FUNCTION sh_join IS 'Makes this session a member of a consumer group, which is created by its first member, or changes its subscription: topics, and those whose whole name matches regex (RE2''s syntax, as for Kafka''s clients) and that the role may consume from, now and later. assignor: uniform (even, and moves few partitions) or range; most votes win. poll_limit: who has not polled for longer is removed (default 5 min). auto_offset_reset: where to begin without a committed offset, or when it is out of range: earliest (default), latest, or none (an error). What is null is as before. A session is one member of a group, until it leaves or ends. sh_poll() outside of a transaction block joins by itself. Gives the member id. Errors: 25001 in a transaction block, 42704 no such topic, 42501 may not consume from the topic or use the group, SH024 invalid group, SH112 no such assignor, SH128 invalid regular expression.';
 
 CREATE FUNCTION streamhouse.poll("group" text, topics text[], max_records int, wait interval, max_bytes int, auto_commit bool,
                                  auto_offset_reset text) RETURNS SETOF streamhouse.record

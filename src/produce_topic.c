@@ -6,11 +6,14 @@
 
 #include "access.h"
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "key_scan.h"
 #include "tables.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
+#include "utils/inval.h"
 #include "utils/jsonb.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -18,6 +21,9 @@ static const KeyScanSpec topic_by_name = { "topic", "topic_name", 1, { KEY_TEXT_
 static const KeyScanSpec definition_by_name = {
     "config_definition", "config_definition_pkey", 1, { KEY_TEXT_EQUAL }
 };
+static const KeyScanSpec default_by_name = { "topic_default", "topic_default_pkey", 1, { KEY_TEXT_EQUAL } };
+
+PG_FUNCTION_INFO_V1(streamhouse_topic_defaults_changed);
 
 static HTAB *topics = NULL; /* of the current transaction */
 static uint32 generation = 1;
@@ -29,15 +35,25 @@ static bool seek_name(KeyScan *scan, const char *name)
     return key_scan_seek(scan, ForwardScanDirection);
 }
 
-static char *config_default(const char *name)
+/* NULL when the table has no row of the name. */
+static char *config_look_up(const KeyScanSpec *by_name, const char *name, int column)
 {
     KeyScan scan;
     char *value = NULL;
-    key_scan_open(&scan, &definition_by_name, AccessShareLock);
+    key_scan_open(&scan, by_name, AccessShareLock);
     if (seek_name(&scan, name)) {
-        value = TextDatumGetCString(key_scan_column(&scan, Anum_config_definition_default_value));
+        value = TextDatumGetCString(key_scan_column(&scan, column));
     }
     key_scan_close(&scan);
+    return value;
+}
+
+static char *config_default(const char *name)
+{
+    char *value = config_look_up(&default_by_name, name, Anum_topic_default_value);
+    if (!value) {
+        value = config_look_up(&definition_by_name, name, Anum_config_definition_default_value);
+    }
     if (!value) {
         elog(ERROR, "config \"%s\" is not defined", name);
     }
@@ -74,7 +90,9 @@ static void config_read_codec(Jsonb *config, TopicConfig *out)
     } else if (!compression_find(slice_of_text(name), &out->codec)) {
         out->codec = COMPRESSION_LZ4;
     } else {
-        level = config_set(config, psprintf("compression.%s.level", name));
+        level = psprintf("compression.%s.level", name);
+        level = config_set(config, level) ? config_set(config, level)
+                                          : config_look_up(&default_by_name, level, Anum_topic_default_value);
         out->level = level ? pg_strtoint32(level) : COMPRESSION_LEVEL_DEFAULT;
     }
 }
@@ -91,17 +109,38 @@ static TopicConfig config_read(Jsonb *config)
     return out;
 }
 
-/* Definitions come with the extension: a backend reads the defaults once. */
+static bool defaults_are_known = false;
+
+static void defaults_forget(Datum argument, Oid relation)
+{
+    defaults_are_known = false;
+}
+
+/* Rows have no invalidation of their own, so their table's is sent: every backend hears of it before its next
+ * look at the catalog. */
+Datum streamhouse_topic_defaults_changed(PG_FUNCTION_ARGS)
+{
+    CacheInvalidateRelcacheByRelid(
+        get_relname_relid("topic_default", get_namespace_oid("streamhouse", false)));
+    PG_RETURN_VOID();
+}
+
+/* A backend reads the defaults once, until they change. */
 static TopicConfig config_of(Jsonb *config)
 {
     static TopicConfig defaults;
-    static bool is_known = false;
+    static bool is_listening = false;
     if (JB_ROOT_COUNT(config) > 0) {
         return config_read(config);
     }
-    if (!is_known) {
+    if (!is_listening) {
+        CacheRegisterRelcacheCallback(defaults_forget, (Datum)0);
+        is_listening = true;
+    }
+    if (!defaults_are_known) {
+        /* Said first: what changes while it is read is read once more. */
+        defaults_are_known = true;
         defaults = config_read(NULL);
-        is_known = true;
     }
     return defaults;
 }

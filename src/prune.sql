@@ -72,6 +72,34 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION streamhouse.prune_notices IS 'Leaves one notice of those that an agent has not taken, and says how many went.';
 
+-- A partition stays noted until a look finds nothing: a segment that the mover replaced a moment ago comes to light with
+-- the next one. Segments go under their partition's lock, a few at a time, and none that is busy is waited for.
+CREATE FUNCTION streamhouse.prune_trimmed() RETURNS int
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    rows_max CONSTANT int := streamhouse.reap_rows_max();
+    partitions_max CONSTANT int := 100;
+    trimmed record;
+    pruned int;
+    pruned_all int := 0;
+BEGIN
+    FOR trimmed IN SELECT r.topic_id, r.partition, p.log_start_offset
+                   FROM streamhouse.partition_trim AS r JOIN streamhouse.partition AS p USING (topic_id, partition)
+                   ORDER BY r.topic_id, r.partition LIMIT partitions_max FOR UPDATE OF r, p SKIP LOCKED LOOP
+        pruned := streamhouse.trim_segments(trimmed.topic_id, trimmed.partition, trimmed.log_start_offset, rows_max - pruned_all);
+        pruned_all := pruned_all + pruned;
+        IF pruned = 0 AND NOT streamhouse.trim_is_due(trimmed.topic_id, trimmed.partition, trimmed.log_start_offset) THEN
+            DELETE FROM streamhouse.partition_trim AS r WHERE (r.topic_id, r.partition) = (trimmed.topic_id, trimmed.partition);
+        END IF;
+        EXIT WHEN pruned_all >= rows_max;
+    END LOOP;
+    DELETE FROM streamhouse.partition_trim AS r
+    WHERE NOT EXISTS (SELECT FROM streamhouse.partition AS p WHERE (p.topic_id, p.partition) = (r.topic_id, r.partition));
+    RETURN pruned_all;
+END $$;
+COMMENT ON FUNCTION streamhouse.prune_trimmed IS 'Removes some segments before the beginning of their partition''s log, and says how many.';
+
 CREATE FUNCTION sh_prune() RETURNS bool
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -83,11 +111,12 @@ BEGIN
     END IF;
     PERFORM @extschema@.sh_cluster_id();
     IF current_setting('transaction_isolation') = 'read committed' AND pg_try_advisory_xact_lock(7310590, 2) THEN -- sh_reap()'s, too
-        pruned := streamhouse.reap_topics();
+        pruned := streamhouse.reap_topics() + streamhouse.prune_trimmed();
     END IF;
-    RETURN pruned + streamhouse.prune_producers() + streamhouse.prune_answers() + streamhouse.prune_notices() > streamhouse.reap_rows_max() / 2;
+    RETURN pruned + streamhouse.prune_producers() + streamhouse.prune_answers() + streamhouse.prune_notices()
+           + streamhouse.prune_offsets() > streamhouse.reap_rows_max() / 2;
 END $$;
-COMMENT ON FUNCTION sh_prune IS 'Removes some of what nobody needs any more: producers'' superseded rows, expired answers of commits, the rows of deleted topics. True when there was so much that it should be called again at once.';
+COMMENT ON FUNCTION sh_prune IS 'Removes some of what nobody needs any more: producers'' superseded rows, expired answers of commits, the rows of deleted topics, segments of deleted records, groups'' offsets that have expired. True when there was so much that it should be called again at once.';
 
 CREATE FUNCTION sh_forget_inline(first_call_id int8) RETURNS int
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp

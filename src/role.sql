@@ -18,9 +18,11 @@ DECLARE
                    "sh_fetch", "sh_read", "sh_read_json", "sh_read_text", "sh_create_view", "sh_fetch_stats",
                    "sh_poll", "sh_join", "sh_leave", "sh_commit", "sh_seek", "sh_reset_offsets",
                    "sh_groups", "sh_describe_group", "sh_group_lag", "sh_delete_group"],
-        "streamhouse_reader": ["sh_agents", "sh_catalog", "sh_cluster_id", "sh_describe_configs", "sh_describe_topic",
-                               "sh_grants", "sh_overview", "sh_cost", "server_started_at", "slow_commit_rows"],
-        "streamhouse_admin": ["sh_check_topic", "sh_create_topic", "sh_alter_topic", "sh_add_partitions", "sh_delete_topic",
+        "streamhouse_reader": ["sh_agents", "sh_catalog", "sh_cluster_id", "sh_describe_broker_configs", "sh_describe_configs",
+                               "sh_describe_group_configs", "sh_describe_topic", "sh_grants", "sh_overview", "sh_cost",
+                               "server_started_at", "slow_commit_rows"],
+        "streamhouse_admin": ["sh_check_topic", "sh_create_topic", "sh_alter_topic", "sh_alter_broker_config", "sh_add_partitions",
+                              "sh_delete_topic", "sh_delete_records", "sh_alter_group_config",
                               "sh_grant", "sh_revoke"],
         "streamhouse_agent": ["watch_poll"]
     }';
@@ -50,5 +52,5 @@ END $$;
 
 GRANT USAGE ON SCHEMA streamhouse TO streamhouse_reader;
 GRANT SELECT ON streamhouse.topics, streamhouse.partitions, streamhouse.agents, streamhouse.objects, streamhouse.throughput,
-    streamhouse.lag, streamhouse.storage, streamhouse.slow_commits, streamhouse.config_definition
+    streamhouse.lag, streamhouse.storage, streamhouse.slow_commits, streamhouse.config_definition, streamhouse.broker_config_definition
 TO streamhouse_reader;

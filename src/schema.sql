@@ -19,6 +19,8 @@ CREATE TABLE streamhouse.cluster (
     swept_partition int NOT NULL DEFAULT 0,
     swept_producer_id int8 NOT NULL DEFAULT 0,
     swept_end_offset int8 NOT NULL DEFAULT 0,
+    swept_group_id int NOT NULL DEFAULT 0,
+    swept_groups_at timestamptz NOT NULL DEFAULT now(),
     created_at timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE streamhouse.cluster IS 'One row: who this cluster is, and where its slow sweeps stand.';
@@ -30,6 +32,8 @@ COMMENT ON COLUMN streamhouse.cluster.swept_topic_id IS 'Where the reaper''s swe
 COMMENT ON COLUMN streamhouse.cluster.swept_partition IS 'Where the reaper''s sweep over producers stands: partition.';
 COMMENT ON COLUMN streamhouse.cluster.swept_producer_id IS 'Where the reaper''s sweep over producers stands: producer.';
 COMMENT ON COLUMN streamhouse.cluster.swept_end_offset IS 'Where the reaper''s sweep over producers stands: end offset.';
+COMMENT ON COLUMN streamhouse.cluster.swept_group_id IS 'Where the sweep over groups stands, for offsets that have expired; 0: between two rounds.';
+COMMENT ON COLUMN streamhouse.cluster.swept_groups_at IS 'When its last round ended.';
 COMMENT ON COLUMN streamhouse.cluster.created_at IS 'When the id was made.';
 
 CREATE TABLE streamhouse.config_definition (
@@ -49,6 +53,16 @@ COMMENT ON COLUMN streamhouse.config_definition.minimum IS 'Smallest number allo
 COMMENT ON COLUMN streamhouse.config_definition.maximum IS 'Largest number allowed.';
 COMMENT ON COLUMN streamhouse.config_definition.allowed IS 'Values allowed, for strings and for each element of a list; null: any.';
 COMMENT ON COLUMN streamhouse.config_definition.documentation IS 'What it does here.';
+
+CREATE TABLE streamhouse.topic_default (
+    name text PRIMARY KEY,
+    value text NOT NULL,
+    set_as text NOT NULL
+);
+COMMENT ON TABLE streamhouse.topic_default IS 'Defaults of topic configs that were changed for the whole cluster, by broker configs: sh_alter_broker_config() writes it. They count where a topic does not set its own.';
+COMMENT ON COLUMN streamhouse.topic_default.name IS 'Name of the topic config.';
+COMMENT ON COLUMN streamhouse.topic_default.value IS 'Its default instead of config_definition''s.';
+COMMENT ON COLUMN streamhouse.topic_default.set_as IS 'The broker config that was set: log.retention.hours, for example.';
 
 CREATE TABLE streamhouse.topic (
     topic_id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -84,6 +98,15 @@ COMMENT ON COLUMN streamhouse.partition.topic_id IS 'The topic.';
 COMMENT ON COLUMN streamhouse.partition.partition IS 'Number of the partition, from 0.';
 COMMENT ON COLUMN streamhouse.partition.floor_offset IS 'Least offset the next record may get; raised when the log is emptied or adopted.';
 COMMENT ON COLUMN streamhouse.partition.log_start_offset IS 'First offset that can be read.';
+
+CREATE TABLE streamhouse.partition_trim (
+    topic_id int NOT NULL,
+    partition int NOT NULL,
+    PRIMARY KEY (topic_id, partition)
+);
+COMMENT ON TABLE streamhouse.partition_trim IS 'Partitions whose log begins later than it did: sh_prune() removes their segments before that, some at a time.';
+COMMENT ON COLUMN streamhouse.partition_trim.topic_id IS 'The topic.';
+COMMENT ON COLUMN streamhouse.partition_trim.partition IS 'Number of the partition.';
 
 CREATE TABLE streamhouse.partition_epoch (
     topic_id int NOT NULL,
@@ -303,7 +326,7 @@ DECLARE
 BEGIN
     FOREACH name IN ARRAY '{cluster,topic,topic_topic_id_seq,partition,partition_epoch,agent,agent_agent_id_seq,lease,
                             lease_notice,lease_notice_notice_id_seq,object,object_object_id_seq,segment,inline_slot,inline_1,inline_2,inline_3,
-                            inline_4,inline_5,inline_6,inline_7,inline_8,inline_call_seq,producer,producer_id_seq,commit_answer}'::text[] LOOP
+                            inline_4,inline_5,inline_6,inline_7,inline_8,inline_call_seq,producer,producer_id_seq,commit_answer,topic_default,partition_trim}'::text[] LOOP
         PERFORM pg_catalog.pg_extension_config_dump(('streamhouse.' || name)::regclass, '');
     END LOOP;
 END $$;

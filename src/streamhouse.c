@@ -25,6 +25,7 @@ int setting_redelete_after_s;
 int setting_reap_rows_max;
 int setting_answer_ttl_s;
 int setting_producer_ttl_s;
+int setting_offsets_retention_s;
 int setting_lease_moves_max;
 int setting_watch_ring_size;
 int setting_inline_bytes_max_mb;
@@ -39,6 +40,12 @@ int setting_append_lock_timeout_ms;
 int setting_fetch_cache_bytes;
 int setting_fetch_timeout_ms;
 int setting_progress_interval_ms;
+int setting_consumer_session_timeout_ms;
+int setting_consumer_session_timeout_min_ms;
+int setting_consumer_session_timeout_max_ms;
+int setting_consumer_heartbeat_interval_ms;
+int setting_consumer_heartbeat_interval_min_ms;
+int setting_consumer_heartbeat_interval_max_ms;
 
 char *setting_store;
 char *setting_s3_endpoint;
@@ -73,6 +80,10 @@ static const Setting settings[] = {
       "How long the answers of a commit can be asked for again." },
     { "streamhouse.producer_ttl", &setting_producer_ttl_s, DAY_S, 1, 365 * DAY_S, PGC_SUSET, GUC_UNIT_S,
       "How long an idle idempotent producer is remembered (Kafka: producer.id.expiration.ms)." },
+    { "streamhouse.offsets_retention", &setting_offsets_retention_s, 7 * DAY_S, 1, INT_MAX, PGC_SUSET,
+      GUC_UNIT_S,
+      "How long offsets of a consumer group that has no members are kept (Kafka: "
+      "offsets.retention.minutes)." },
     { "streamhouse.lease_moves_max", &setting_lease_moves_max, 64, 1, 1000000, PGC_SUSET, 0,
       "How many partitions one heartbeat takes from a live agent, at most, to even out the load." },
     { "streamhouse.watch_ring_size", &setting_watch_ring_size, 65536, 64, 16777216, PGC_POSTMASTER, 0,
@@ -104,6 +115,24 @@ static const Setting settings[] = {
       GUC_UNIT_MS, "How long one read from the store may take, attempts that fail included." },
     { "streamhouse.progress_interval", &setting_progress_interval_ms, 2000, 0, DAY_S * 1000, PGC_USERSET,
       GUC_UNIT_MS, "How often a long sh_read() says how far it is; 0: never." },
+    { "streamhouse.consumer_session_timeout", &setting_consumer_session_timeout_ms, 45 * 1000, 1,
+      DAY_S * 1000, PGC_SUSET, GUC_UNIT_MS,
+      "After what silence a member of a group that does not say it is removed (Kafka: "
+      "group.consumer.session.timeout.ms)." },
+    { "streamhouse.consumer_session_timeout_min", &setting_consumer_session_timeout_min_ms, 45 * 1000, 1,
+      DAY_S * 1000, PGC_SUSET, GUC_UNIT_MS, "Shortest session timeout that a group's config may ask for." },
+    { "streamhouse.consumer_session_timeout_max", &setting_consumer_session_timeout_max_ms, 60 * 1000, 1,
+      DAY_S * 1000, PGC_SUSET, GUC_UNIT_MS, "Longest session timeout that a group's config may ask for." },
+    { "streamhouse.consumer_heartbeat_interval", &setting_consumer_heartbeat_interval_ms, 5 * 1000, 1,
+      DAY_S * 1000, PGC_SUSET, GUC_UNIT_MS,
+      "How often members of a group that does not say it send heartbeats (Kafka: "
+      "group.consumer.heartbeat.interval.ms)." },
+    { "streamhouse.consumer_heartbeat_interval_min", &setting_consumer_heartbeat_interval_min_ms, 5 * 1000, 1,
+      DAY_S * 1000, PGC_SUSET, GUC_UNIT_MS,
+      "Shortest heartbeat interval that a group's config may ask for." },
+    { "streamhouse.consumer_heartbeat_interval_max", &setting_consumer_heartbeat_interval_max_ms, 15 * 1000,
+      1, DAY_S * 1000, PGC_SUSET, GUC_UNIT_MS,
+      "Longest heartbeat interval that a group's config may ask for." },
 };
 
 /* Settings that are text; empty means not set. */

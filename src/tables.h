@@ -104,6 +104,8 @@ enum {
 
 enum { Anum_config_definition_name = 1, Anum_config_definition_type, Anum_config_definition_default_value };
 
+enum { Anum_topic_default_name = 1, Anum_topic_default_value };
+
 enum {
     Anum_commit_answer_object_id = 1,
     Anum_commit_answer_batch,

@@ -218,7 +218,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION sh_alter_topic IS 'Sets configs of a topic and leaves the others; a null value goes back to the default. Errors: 42704 no such topic, SH040 invalid config.';
 
-CREATE FUNCTION sh_add_partitions(topic text, total int) RETURNS int
+CREATE FUNCTION sh_add_partitions(topic text, total int, validate_only bool DEFAULT false) RETURNS int
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -231,23 +231,22 @@ BEGIN
             MESSAGE = format('topic "%s" has %s partitions already', topic, found_topic.partitions),
             HINT = 'Partitions can be added, not removed: name a larger total.';
     END IF;
+    IF validate_only THEN
+        RETURN total;
+    END IF;
     UPDATE streamhouse.topic AS t SET partitions = total WHERE t.topic_id = found_topic.topic_id;
     PERFORM streamhouse.topic_add(found_topic.topic_id, found_topic.partitions, total);
     RETURN total;
 END $$;
-COMMENT ON FUNCTION sh_add_partitions IS 'Raises a topic''s number of partitions to total, which it gives back. Keys hash to other partitions from then on. Errors: 42704 no such topic, SH037 not more than now.';
+COMMENT ON FUNCTION sh_add_partitions IS 'Raises a topic''s number of partitions to total, which it gives back. Keys hash to other partitions from then on. validate_only: says what it would say, and adds none. Errors: 42704 no such topic, SH037 not more than now.';
 
 -- Partition rows go now, under their locks, so that a commit that comes later finds no partition; what may be millions
 -- of rows is left to sh_reap().
-CREATE FUNCTION sh_delete_topic(topic text) RETURNS bool
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION streamhouse.topic_delete(deleted_id int) RETURNS bool
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-#variable_conflict use_variable
-DECLARE
-    deleted_id int;
 BEGIN
-    UPDATE streamhouse.topic AS t SET deleted_at = clock_timestamp() WHERE t.name = topic AND t.deleted_at IS NULL
-    RETURNING t.topic_id INTO deleted_id;
+    UPDATE streamhouse.topic AS t SET deleted_at = clock_timestamp() WHERE t.topic_id = deleted_id AND t.deleted_at IS NULL;
     IF NOT FOUND THEN
         RETURN false;
     END IF;
@@ -263,7 +262,22 @@ BEGIN
     PERFORM streamhouse.metadata_notify(deleted_id);
     RETURN true;
 END $$;
+COMMENT ON FUNCTION streamhouse.topic_delete IS 'Deletes the topic of that id: true when there was one.';
+
+CREATE FUNCTION sh_delete_topic(topic text) RETURNS bool
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce((SELECT streamhouse.topic_delete(t.topic_id) FROM streamhouse.topic AS t WHERE t.name = topic AND t.deleted_at IS NULL), false)
+$$;
 COMMENT ON FUNCTION sh_delete_topic IS 'Deletes a topic: true when there was one. Its name is free at once; sh_reap() removes its records bit by bit.';
+
+CREATE FUNCTION sh_delete_topic_by_id(topic_uuid uuid) RETURNS bool
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce((SELECT streamhouse.topic_delete(t.topic_id) FROM streamhouse.topic AS t
+                     WHERE t.topic_uuid = sh_delete_topic_by_id.topic_uuid AND t.deleted_at IS NULL), false)
+$$;
+COMMENT ON FUNCTION sh_delete_topic_by_id IS 'sh_delete_topic() by Kafka''s topic id: never a topic that was made anew under the same name.';
 
 CREATE FUNCTION sh_describe_topic(topic text)
 RETURNS TABLE (partition int, leader text, leader_epoch int, log_start_offset int8, high_watermark int8,
@@ -286,26 +300,39 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION sh_describe_topic IS 'A topic''s partitions, one row each: who leads, which offsets can be read, how much is stored. Error: 42704 no such topic.';
 
-CREATE FUNCTION sh_describe_configs(topic text)
-RETURNS TABLE (name text, value text, is_default bool, type text, documentation text, default_value text)
+CREATE FUNCTION sh_topic_configs(config jsonb)
+RETURNS TABLE (name text, value text, is_default bool, type text, documentation text, default_value text, source text, synonyms jsonb)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
-DECLARE
-    config CONSTANT jsonb := (streamhouse.topic_find(topic)).config;
 BEGIN
     RETURN QUERY
-    SELECT d.name, coalesce(config ->> d.name, d.default_value), config ->> d.name IS NULL, d.type, d.documentation, d.default_value
+    SELECT d.name, coalesce(config ->> d.name, c.value, d.default_value), config ->> d.name IS NULL, d.type, d.documentation, d.default_value,
+           CASE WHEN config ->> d.name IS NOT NULL THEN 'topic' WHEN c.name IS NOT NULL THEN 'cluster' ELSE 'default' END,
+           streamhouse.config_synonym(d.name, config ->> d.name, 'topic') || streamhouse.config_synonym(c.set_as, w.value, 'cluster')
+           || streamhouse.config_synonym(coalesce(b.name, d.name), coalesce(b.default_value, d.default_value), 'default')
     FROM streamhouse.config_definition AS d
+    LEFT JOIN streamhouse.topic_default AS c ON c.name = d.name
+    LEFT JOIN streamhouse.broker_config AS w ON w.agent_id = 0 AND w.name = c.set_as
+    LEFT JOIN streamhouse.broker_config_definition AS b ON b.topic_config = d.name AND b.default_value IS NOT NULL
     ORDER BY d.name;
 END $$;
-COMMENT ON FUNCTION sh_describe_configs IS 'Every known config of a topic with its value in effect. Error: 42704 no such topic.';
+COMMENT ON FUNCTION sh_topic_configs IS 'Every known topic config as it is, or would be, in effect for a topic for which config was set; the columns are those of sh_describe_configs().';
+
+CREATE FUNCTION sh_describe_configs(topic text)
+RETURNS TABLE (name text, value text, is_default bool, type text, documentation text, default_value text, source text, synonyms jsonb)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY SELECT * FROM @extschema@.sh_topic_configs((streamhouse.topic_find(topic)).config);
+END $$;
+COMMENT ON FUNCTION sh_describe_configs IS 'Every known config of a topic with its value in effect and where that comes from: source is topic (set for it), cluster (set for all topics with sh_alter_broker_config()) or default; is_default: it is not set for the topic. synonyms: all places where there is a value, [{"name", "value", "source"}], the one that counts first. Error: 42704 no such topic.';
 
 CREATE FUNCTION sh_catalog(topics text[] DEFAULT NULL, topic_uuids uuid[] DEFAULT NULL)
 RETURNS TABLE (topic_id int, topic_uuid uuid, name text, config jsonb, leaders int[], epochs int[])
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT t.topic_id, t.topic_uuid, t.name, t.config, p.leaders, p.epochs
+    SELECT t.topic_id, t.topic_uuid, t.name, streamhouse.topic_defaults() || t.config, p.leaders, p.epochs
     FROM streamhouse.topic AS t
     CROSS JOIN LATERAL (SELECT array_agg(coalesce(a.agent_id, -1) ORDER BY l.partition) AS leaders,
                                array_agg(l.epoch ORDER BY l.partition) AS epochs
@@ -316,7 +343,7 @@ AS $$
       AND (topics IS NULL AND topic_uuids IS NULL OR t.name = ANY (topics) OR t.topic_uuid = ANY (topic_uuids))
     ORDER BY t.name
 $$;
-COMMENT ON FUNCTION sh_catalog IS 'Topics with their leaders, by name or by Kafka topic id; all of them when both are null. config has what was set; leaders (-1: none) and epochs start with partition 0. Topics that do not exist have no row.';
+COMMENT ON FUNCTION sh_catalog IS 'Topics with their leaders, by name or by Kafka topic id; all of them when both are null. config has what was set for the topic or for all topics; leaders (-1: none) and epochs start with partition 0. Topics that do not exist have no row.';
 
 CREATE FUNCTION sh_cluster_id() RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp

@@ -167,9 +167,10 @@ int watch_entry_compare(const void *left, const void *right)
     return a->end_offset < b->end_offset ? -1 : a->end_offset > b->end_offset;
 }
 
-bool watch_same_partition(const WatchEntry *a, const WatchEntry *b)
+bool watch_same_subject(const WatchEntry *a, const WatchEntry *b)
 {
-    return a->topic_id == b->topic_id && a->partition == b->partition;
+    return a->topic_id == b->topic_id && a->partition == b->partition &&
+           (a->end_offset < 0) == (b->end_offset < 0);
 }
 
 bool watch_is_shared(void)
@@ -194,13 +195,13 @@ static bool entry_passed(const WatchEntry *entry, const WatchEntry *partitions, 
     int low = 0;
     WatchEntry key;
 
-    if (!entry)
+    if (!entry || entry->end_offset < 0)
         return false;
     key = (WatchEntry){ PG_INT64_MIN, entry->topic_id, entry->partition };
     while (low < count) {
         int middle = low + (count - low) / 2;
 
-        if (watch_same_partition(&partitions[middle], entry))
+        if (watch_same_subject(&partitions[middle], entry))
             return entry->end_offset > partitions[middle].end_offset;
         if (watch_entry_compare(&partitions[middle], &key) < 0)
             low = middle + 1;
@@ -323,6 +324,19 @@ void watch_note(int32 topic_id, int32 partition, int64 end_offset)
     pending.count++;
 }
 
+void watch_note_log_start(int32 topic_id, int32 partition, int64 log_start_offset)
+{
+    watch_note(topic_id, partition, WATCH_LOG_START(log_start_offset));
+}
+
+PG_FUNCTION_INFO_V1(streamhouse_watch_log_start);
+
+Datum streamhouse_watch_log_start(PG_FUNCTION_ARGS)
+{
+    watch_note_log_start(PG_GETARG_INT32(0), PG_GETARG_INT32(1), PG_GETARG_INT64(2));
+    PG_RETURN_VOID();
+}
+
 /* The memory goes with the transaction. */
 static void pending_forget(void)
 {
@@ -379,14 +393,14 @@ void watch_init(void)
 
 /* ---- The procedure ---- */
 
-/* Keeps the last end of each partition; sorts. */
+/* Keeps the last end and the last start of each partition; sorts. */
 static void news_condense(WatchNews *news)
 {
     int kept = 0;
 
     qsort(news->entries, news->count, sizeof(WatchEntry), watch_entry_compare);
     for (int i = 0; i < news->count; i++) {
-        if (kept > 0 && watch_same_partition(&news->entries[kept - 1], &news->entries[i]))
+        if (kept > 0 && watch_same_subject(&news->entries[kept - 1], &news->entries[i]))
             kept--;
         news->entries[kept++] = news->entries[i];
     }

@@ -14,7 +14,11 @@
  */
 extern void watch_note(int32 topic_id, int32 partition, int64 end_offset);
 
-/* A partition, and an end of it. */
+/* The same for a partition whose log begins at a later offset from now on. */
+extern void watch_note_log_start(int32 topic_id, int32 partition, int64 log_start_offset);
+
+/* A partition, and an end of it; or, negative, a start: WATCH_LOG_START of the offset. */
+#define WATCH_LOG_START(offset) (PG_INT64_MIN + (offset))
 typedef struct WatchEntry {
     int64 end_offset;
     int32 topic_id;

@@ -19,7 +19,8 @@ typedef struct WatchNews {
     WatchEntry *entries;
 } WatchNews;
 
-extern bool watch_same_partition(const WatchEntry *a, const WatchEntry *b);
+/* Of the same partition, and both ends, or both starts. */
+extern bool watch_same_subject(const WatchEntry *a, const WatchEntry *b);
 extern long watch_left_ms(TimestampTz deadline);
 
 /* Ends the transaction, and with it every snapshot. */

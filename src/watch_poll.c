@@ -49,10 +49,10 @@ static void poll_compare(const WatchEntry *ends, int count, WatchNews *news)
 
     news->count = 0;
     for (int i = 0; i < count && news->count < WATCH_ENTRIES_MAX; i++) {
-        while (old < seen_count && !watch_same_partition(&seen[old], &ends[i]) &&
+        while (old < seen_count && !watch_same_subject(&seen[old], &ends[i]) &&
                watch_entry_compare(&seen[old], &ends[i]) < 0)
             old++;
-        if (old == seen_count || !watch_same_partition(&seen[old], &ends[i]) ||
+        if (old == seen_count || !watch_same_subject(&seen[old], &ends[i]) ||
             seen[old].end_offset < ends[i].end_offset)
             news->entries[news->count++] = ends[i];
     }

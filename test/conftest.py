@@ -39,13 +39,18 @@ class Tap:
         skip = f" # SKIP {report.longrepr[2]}" if report.skipped else ""
         stage = "" if report.when == "call" else f" ({report.when})"
         self.terminal.ensure_newline()
-        self.terminal.write_line(f"{verdict} {self.number} - {report.nodeid}{stage} # {report.duration:.1f} s{skip}")
+        for line in report.capstdout.splitlines():
+            if line.startswith("# "):
+                self.terminal.write_line(line)
+        name = re.sub(r"@[^]@]*$", "", report.nodeid)  # without what spread() has added
+        self.terminal.write_line(f"{verdict} {self.number} - {name}{stage} # {report.duration:.1f} s{skip}")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config):
     terminal = config.pluginmanager.getplugin("terminalreporter")
-    config.pluginmanager.register(Tap(terminal))
+    if terminal:  # not in a worker, whose reports come here
+        config.pluginmanager.register(Tap(terminal))
 
 
 def pytest_report_teststatus(report):
@@ -61,8 +66,21 @@ def is_repetition(item):
     return on_s3 and params.get("codec", ONE_CODEC) != ONE_CODEC
 
 
+def spread(item):
+    """With pytest-xdist, says which tests go to the same worker: those of a file that share what they run on. A test with a stack
+    of its own may go anywhere."""
+    if "own_stack" in item.fixturenames or item.get_closest_marker("xdist_group"):
+        return
+    params = getattr(item, "callspec", None) and item.callspec.params or {}
+    store = next((value for value in params.values() if value in STORES), "")
+    item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{store}"))
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     items[:] = [item for item in items if not is_repetition(item)]
+    for item in items:
+        spread(item)
 
 
 def pytest_runtest_setup(item):

@@ -2,6 +2,7 @@
 #include "agent/api/api.h"
 
 #include "agent/brain/brain.h"
+#include "agent/utf8.h"
 
 Topic *api_topic(const KafkaRequest *request, Slice name, const KafkaUuid *topic_id, KafkaError *error)
 {
@@ -50,4 +51,19 @@ KafkaError api_brain_error(const BrainResult *result)
         }
     }
     return KAFKA_ERROR_UNKNOWN_SERVER_ERROR;
+}
+
+KafkaError api_group_error(const BrainResult *result)
+{
+    int named = brain_kafka_error(result);
+    if (named >= 0) {
+        return (KafkaError)named;
+    }
+    return result->status.code == STATUS_DENIED ? KAFKA_ERROR_GROUP_AUTHORIZATION_FAILED
+                                                : KAFKA_ERROR_COORDINATOR_NOT_AVAILABLE;
+}
+
+bool api_text_is_storable(Slice text)
+{
+    return slice_is_null(text) || utf8_is_text(text);
 }

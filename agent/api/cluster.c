@@ -1,14 +1,13 @@
-/* cluster.c: DescribeCluster, and FindCoordinator, which says honestly that there are no groups and no
- * transactions yet. */
+/* cluster.c: DescribeCluster. */
 #include "agent/api/api.h"
 #include "agent/jobs/lease.h"
 
-static const char no_coordinator[] =
-    "consumer groups and transactions are not supported yet; assign partitions by hand";
+enum { ENDPOINT_BROKERS = 1, ENDPOINT_CONTROLLERS = 2 };
+/* Kafka's AclOperation as bits: create, alter, describe, cluster action, describe and alter configs,
+ * idempotent write. Whoever reaches an agent may do all of it. */
+enum { CLUSTER_OPERATIONS = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12 };
 
-enum { ENDPOINT_BROKERS = 1 };
-
-void describe_cluster_handle(KafkaRequest *request)
+static void describe_cluster_reply(KafkaRequest *request)
 {
     const KafkaDescribeClusterRequest *asked = request->message;
     Agent *agent = api_agent(request);
@@ -20,9 +19,16 @@ void describe_cluster_handle(KafkaRequest *request)
     response.cluster_id = slice_of_text(catalog_cluster_id(agent->catalog));
     response.controller_id = lease_agent_id(agent->lease);
     if (asked->endpoint_type != ENDPOINT_BROKERS) {
-        response.error_code = KAFKA_ERROR_UNSUPPORTED_ENDPOINT_TYPE;
+        bool known = asked->endpoint_type == ENDPOINT_CONTROLLERS;
+        response.error_code =
+            known ? KAFKA_ERROR_MISMATCHED_ENDPOINT_TYPE : KAFKA_ERROR_UNSUPPORTED_ENDPOINT_TYPE;
+        response.error_message = known ? SLICE_LITERAL("this is a broker, not a controller")
+                                       : SLICE_LITERAL("there is no such type of endpoint");
         kafka_request_reply(request, &response);
         return;
+    }
+    if (asked->include_cluster_authorized_operations) {
+        response.cluster_authorized_operations = CLUSTER_OPERATIONS;
     }
     response.brokers.items = kafka_items_new(&request->arena, &KAFKA_DESCRIBE_CLUSTER_RESPONSE_BROKER, count);
     for (size_t i = 0; response.brokers.items && i < count; i++) {
@@ -36,28 +42,17 @@ void describe_cluster_handle(KafkaRequest *request)
     kafka_request_reply(request, &response);
 }
 
-void find_coordinator_handle(KafkaRequest *request)
+static void describe_cluster_refreshed(void *argument, const Status *status)
 {
-    const KafkaFindCoordinatorRequest *asked = request->message;
-    KafkaFindCoordinatorResponse response;
-    kafka_defaults(&KAFKA_FIND_COORDINATOR_RESPONSE.root, &response);
-    int32_t count = asked->coordinator_keys.count > 0 ? asked->coordinator_keys.count : 0;
-    KafkaFindCoordinatorResponseCoordinator *coordinators =
-        kafka_items_new(&request->arena, &KAFKA_FIND_COORDINATOR_RESPONSE_COORDINATOR, (size_t)count);
-    for (int32_t i = 0; coordinators && i < count; i++) {
-        coordinators[i].key = asked->coordinator_keys.items[i];
-        coordinators[i].node_id = -1;
-        coordinators[i].port = -1;
-        coordinators[i].error_code = KAFKA_ERROR_COORDINATOR_NOT_AVAILABLE;
-        coordinators[i].error_message = SLICE_LITERAL(no_coordinator);
+    (void)status;
+    describe_cluster_reply(argument);
+}
+
+void describe_cluster_handle(KafkaRequest *request)
+{
+    if (catalog_is_loaded(api_agent(request)->catalog)) {
+        describe_cluster_reply(request);
+    } else {
+        catalog_refresh(api_agent(request)->catalog, describe_cluster_refreshed, request);
     }
-    response.coordinators.items = coordinators;
-    response.coordinators.count = coordinators ? count : 0;
-    if (request->version < 4) {
-        response.node_id = -1;
-        response.port = -1;
-        response.error_code = KAFKA_ERROR_COORDINATOR_NOT_AVAILABLE;
-        response.error_message = SLICE_LITERAL(no_coordinator);
-    }
-    kafka_request_reply(request, &response);
 }

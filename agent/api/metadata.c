@@ -1,6 +1,7 @@
 /* metadata.c: Metadata: brokers, topics, leaders. Unknown topics are looked for once more in the brain, and
  * created there when the client allows it and the agent is set to. */
 #include "agent/api/api.h"
+#include "agent/api/rack.h"
 #include "agent/api/topic_create.h"
 #include "agent/jobs/lease.h"
 
@@ -23,53 +24,69 @@ static bool metadata_wants_all(const KafkaRequest *request)
     return asked->topics.count < 0 || (request->version == 0 && asked->topics.count == 0);
 }
 
-static bool metadata_fill_partition(KafkaRequest *request, const Partition *partition,
+/* What all partitions of a reply have in common. */
+typedef struct MetadataContext {
+    KafkaRequest *request;
+    const Catalog *catalog;
+    RackZones zones;
+    int32_t leader; /* looked up last, and whether it is alive */
+    bool leader_lives;
+} MetadataContext;
+
+static bool metadata_leader_lives(MetadataContext *context, int32_t leader)
+{
+    if (leader != context->leader) {
+        context->leader = leader;
+        context->leader_lives = catalog_agent(context->catalog, leader) != NULL;
+    }
+    return context->leader_lives;
+}
+
+static void metadata_fill_partition(MetadataContext *context, const Partition *partition, int32_t *replicas,
                                     KafkaMetadataResponsePartition *out)
 {
     out->partition_index = partition->index;
     out->leader_id = partition->leader;
     out->leader_epoch = partition->epoch;
-    if (partition->leader == TOPIC_NO_LEADER ||
-        !catalog_agent(api_agent(request)->catalog, partition->leader)) {
+    if (partition->leader == TOPIC_NO_LEADER || !metadata_leader_lives(context, partition->leader)) {
         out->leader_id = TOPIC_NO_LEADER;
         out->error_code = KAFKA_ERROR_LEADER_NOT_AVAILABLE;
-        return true;
+        return;
     }
-    /* The store holds the copies; to a client the leader is the one replica. */
-    int32_t *replica = arena_allocate(&request->arena, sizeof(int32_t));
-    if (!replica) {
+    /* The store holds the copies; to a client the replicas are those who serve it. */
+    out->replica_nodes.items = replicas;
+    out->replica_nodes.count = rack_replicas(context->catalog, &context->zones, partition, replicas);
+    out->isr_nodes = out->replica_nodes;
+}
+
+static bool metadata_fill_topic(MetadataContext *context, const Topic *topic, KafkaMetadataResponseTopic *out)
+{
+    Arena *arena = &context->request->arena;
+    size_t count = (size_t)topic->partition_count;
+    size_t width = context->zones.count + 1; /* replicas of one partition at most */
+    out->name = slice_of_text(topic->name);
+    memcpy(out->topic_id.bytes, topic->uuid, sizeof(topic->uuid));
+    out->partitions.items = kafka_items_new(arena, &KAFKA_METADATA_RESPONSE_PARTITION, count);
+    int32_t *replicas = arena_allocate_array(arena, count, width * sizeof(int32_t));
+    if (!out->partitions.items || !replicas) {
         return false;
     }
-    *replica = partition->leader;
-    out->replica_nodes.items = replica;
-    out->replica_nodes.count = 1;
-    out->isr_nodes = out->replica_nodes;
+    out->partitions.count = topic->partition_count;
+    for (size_t i = 0; i < count; i++) {
+        metadata_fill_partition(context, topic->partitions[i], replicas + i * width,
+                                &out->partitions.items[i]);
+    }
     return true;
 }
 
-static bool metadata_fill_topic(KafkaRequest *request, const Topic *topic, KafkaMetadataResponseTopic *out)
+static bool metadata_fill_all(MetadataContext *context, KafkaMetadataResponse *response)
 {
-    out->name = slice_of_text(topic->name);
-    memcpy(out->topic_id.bytes, topic->uuid, sizeof(topic->uuid));
-    out->partitions.items =
-        kafka_items_new(&request->arena, &KAFKA_METADATA_RESPONSE_PARTITION, (size_t)topic->partition_count);
-    for (int32_t i = 0; out->partitions.items && i < topic->partition_count; i++) {
-        if (!metadata_fill_partition(request, topic->partitions[i], &out->partitions.items[i])) {
-            return false;
-        }
-        out->partitions.count++;
-    }
-    return out->partitions.items != NULL;
-}
-
-static bool metadata_fill_all(KafkaRequest *request, KafkaMetadataResponse *response)
-{
-    const Catalog *catalog = api_agent(request)->catalog;
+    const Catalog *catalog = context->catalog;
     size_t count = catalog_topic_count(catalog);
-    response->topics.items = kafka_items_new(&request->arena, &KAFKA_METADATA_RESPONSE_TOPIC, count);
+    response->topics.items = kafka_items_new(&context->request->arena, &KAFKA_METADATA_RESPONSE_TOPIC, count);
     for (Topic *topic = catalog_first(catalog); response->topics.items && topic;
          topic = catalog_next(topic)) {
-        if (!metadata_fill_topic(request, topic, &response->topics.items[response->topics.count++])) {
+        if (!metadata_fill_topic(context, topic, &response->topics.items[response->topics.count++])) {
             return false;
         }
     }
@@ -91,7 +108,8 @@ static void metadata_fill_missing(const MetadataState *state, const KafkaMetadat
     out->topic_id = wanted->topic_id;
 }
 
-static bool metadata_fill_asked(const MetadataState *state, KafkaMetadataResponse *response)
+static bool metadata_fill_asked(const MetadataState *state, MetadataContext *context,
+                                KafkaMetadataResponse *response)
 {
     KafkaRequest *request = state->request;
     const KafkaMetadataRequest *asked = request->message;
@@ -104,7 +122,7 @@ static bool metadata_fill_asked(const MetadataState *state, KafkaMetadataRespons
         Topic *topic = api_topic(request, wanted->name, &wanted->topic_id, &error);
         if (!topic) {
             metadata_fill_missing(state, wanted, error, out);
-        } else if (!metadata_fill_topic(request, topic, out)) {
+        } else if (!metadata_fill_topic(context, topic, out)) {
             return false;
         }
     }
@@ -134,9 +152,15 @@ static void metadata_reply(const MetadataState *state)
     kafka_defaults(&KAFKA_METADATA_RESPONSE.root, &response);
     response.cluster_id = slice_of_text(catalog_cluster_id(agent->catalog));
     response.controller_id = lease_agent_id(agent->lease);
+    MetadataContext context = {
+        .request = request,
+        .catalog = agent->catalog,
+        .zones = rack_zones(agent->catalog),
+        .leader = TOPIC_NO_LEADER,
+    };
     bool filled = metadata_fill_brokers(request, &response) &&
-                  (metadata_wants_all(request) ? metadata_fill_all(request, &response)
-                                               : metadata_fill_asked(state, &response));
+                  (metadata_wants_all(request) ? metadata_fill_all(&context, &response)
+                                               : metadata_fill_asked(state, &context, &response));
     if (filled) {
         kafka_request_reply(request, &response);
     } else {

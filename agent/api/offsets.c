@@ -12,6 +12,8 @@ enum {
     EPOCH_OLDEST = 4, /* first version of ListOffsets with a leader epoch */
     TIMESTAMP_MAX = -3,
     TIMESTAMP_EARLIEST_LOCAL = -4,
+    TIMESTAMP_LATEST_TIERED = -5,
+    TIMESTAMP_EARLIEST_PENDING = -6,
     MOVED_AWAY_MAX = 3, /* times that a segment may be gone when it is read */
     DECOMPRESSED_BYTES_MAX = 64 * 1024 * 1024
 };
@@ -239,6 +241,14 @@ static void offsets_ask_again(OffsetsItem *item)
                item);
 }
 
+/* Which version brought which question (KIP-405 and later). */
+static bool offsets_version_lacks(int16_t version, int64_t timestamp)
+{
+    return (timestamp == TIMESTAMP_EARLIEST_LOCAL && version < 8) ||
+           (timestamp == TIMESTAMP_LATEST_TIERED && version < 9) ||
+           (timestamp == TIMESTAMP_EARLIEST_PENDING && version < 11);
+}
+
 /* True when the partition is known. */
 static bool offsets_item(OffsetsState *state, Topic *topic, const KafkaListOffsetsRequestPartition *asked,
                          KafkaListOffsetsResponsePartition *answer)
@@ -250,6 +260,10 @@ static bool offsets_item(OffsetsState *state, Topic *topic, const KafkaListOffse
     if (!partition) {
         answer->error_code = KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION;
         return false;
+    }
+    if (offsets_version_lacks(state->request->version, asked->timestamp)) {
+        answer->error_code = KAFKA_ERROR_UNSUPPORTED_VERSION;
+        return true;
     }
     answer->error_code = (int16_t)api_check_epoch(partition, asked->current_leader_epoch);
     if (answer->error_code != KAFKA_ERROR_NONE) {

@@ -10,6 +10,7 @@
 #include "agent/journal.h"
 #include "agent/kafka/message.h"
 #include "agent/log/log.h"
+#include "agent/log/recompress.h"
 #include "agent/metrics.h"
 
 enum {
@@ -35,6 +36,7 @@ typedef struct ProduceBatch {
     KafkaProduceResponsePartition *answer;
     Partition *partition; /* alive: the log holds its topic until the batch is final */
     int64_t append_time_ms;
+    size_t recompressed; /* bytes of memory that are to be given back */
 } ProduceBatch;
 
 static void produce_name_leaders(ProduceTask *task)
@@ -82,10 +84,20 @@ static void produce_refuse(ProduceTask *task, KafkaProduceResponsePartition *ans
     }
 }
 
+/* The batch needs no memory of its own any more. */
+static void produce_settle(ProduceBatch *batch)
+{
+    if (batch->recompressed > 0) {
+        recompress_settle(batch->recompressed);
+        batch->recompressed = 0;
+    }
+}
+
 static void produce_answered(void *argument, KafkaError error, int64_t base_offset)
 {
     ProduceBatch *batch = argument;
     KafkaProduceResponsePartition *answer = batch->answer;
+    produce_settle(batch);
     if (error != KAFKA_ERROR_NONE) {
         produce_refuse(batch->task, answer, error, kafka_error_text((int16_t)error));
     } else {
@@ -112,10 +124,9 @@ static BatchLimits produce_limits(const KafkaRequest *request, const TopicConfig
 
 /* Exactly one batch, valid in every way that can be seen. Corrects the header's greatest timestamp. */
 static BatchError produce_check(const KafkaRequest *request, const TopicConfig *config, Slice records,
-                                BatchHeader *header, int64_t now_ms)
+                                BatchHeader *header, BatchFacts *facts, int64_t now_ms)
 {
     BatchLimits limits = produce_limits(request, config, now_ms);
-    BatchFacts facts = { 0 };
     if (records.size == 0) {
         return batch_error(BATCH_RECORD_INVALID, "a partition was sent without a record batch");
     }
@@ -129,50 +140,16 @@ static BatchError produce_check(const KafkaRequest *request, const TopicConfig *
     if (batch_is_transactional(header)) {
         return batch_error(BATCH_RECORD_INVALID, "transactions are not supported");
     }
-    error = batch_check(records, header, &limits, &facts);
+    error = batch_check(records, header, &limits, facts);
     if (error.code == BATCH_OK && batch_codec(header) != 0 &&
         api_agent(request)->settings.validate_compressed) {
-        error = batch_check_compressed(records, header, &limits, &facts);
+        error = batch_check_compressed(records, header, &limits, facts);
     }
-    if (error.code == BATCH_OK && facts.walked && facts.max_timestamp != header->max_timestamp) {
-        batch_set_max_timestamp((uint8_t *)(uintptr_t)records.data, records.size, facts.max_timestamp);
-        header->max_timestamp = facts.max_timestamp;
+    if (error.code == BATCH_OK && facts->walked && facts->max_timestamp != header->max_timestamp) {
+        batch_set_max_timestamp((uint8_t *)(uintptr_t)records.data, records.size, facts->max_timestamp);
+        header->max_timestamp = facts->max_timestamp;
     }
     return error;
-}
-
-static void produce_append(ProduceTask *task, KafkaProduceResponsePartition *answer, Partition *partition,
-                           Slice records, const BatchHeader *header, int64_t append_time_ms)
-{
-    KafkaRequest *request = task->request;
-    const KafkaProduceRequest *asked = request->message;
-    int64_t timeout_ms = asked->timeout_ms < PRODUCE_TIMEOUT_MIN_MS   ? PRODUCE_TIMEOUT_MIN_MS
-                         : asked->timeout_ms > PRODUCE_TIMEOUT_MAX_MS ? PRODUCE_TIMEOUT_MAX_MS
-                                                                      : asked->timeout_ms;
-    int64_t now_ms = time_ms();
-    KafkaError early = log_check_order(api_agent(request)->log, partition, header, now_ms);
-    if (early != KAFKA_ERROR_NONE) {
-        produce_refuse(task, answer, early, "an earlier batch of this producer failed; send that one first");
-        return;
-    }
-    LogAppend append = {
-        .partition = partition,
-        .frame = request->frame,
-        .bytes = (uint8_t *)(uintptr_t)records.data, /* the frame is ours to write to */
-        .size = (int32_t)records.size,
-        .header = *header,
-        .deadline_ms = now_ms + timeout_ms,
-    };
-    ProduceBatch *batch = arena_allocate(&request->arena, sizeof(ProduceBatch));
-    if (batch) {
-        *batch = (ProduceBatch){ task, answer, partition, append_time_ms };
-        task->waiting++;
-        if (log_append(api_agent(request)->log, &append, now_ms, produce_answered, batch)) {
-            return;
-        }
-        task->waiting--;
-    }
-    produce_refuse(task, answer, KAFKA_ERROR_REQUEST_TIMED_OUT, "memory is short");
 }
 
 static void produce_not_leader(ProduceTask *task, KafkaProduceResponsePartition *answer,
@@ -185,6 +162,121 @@ static void produce_not_leader(ProduceTask *task, KafkaProduceResponsePartition 
     answer->current_leader.leader_id = partition->leader;
     answer->current_leader.leader_epoch = partition->epoch;
     task->moved = true;
+}
+
+/* A batch as it is to be kept, in a block that keeps it alive. */
+typedef struct ProduceBytes {
+    Block *frame;
+    uint8_t *bytes;
+    size_t size;
+} ProduceBytes;
+
+/* False: refused. */
+static bool produce_append(ProduceBatch *batch, const ProduceBytes *kept)
+{
+    ProduceTask *task = batch->task;
+    Log *log = api_agent(task->request)->log;
+    const KafkaProduceRequest *asked = task->request->message;
+    int64_t timeout_ms = asked->timeout_ms < PRODUCE_TIMEOUT_MIN_MS   ? PRODUCE_TIMEOUT_MIN_MS
+                         : asked->timeout_ms > PRODUCE_TIMEOUT_MAX_MS ? PRODUCE_TIMEOUT_MAX_MS
+                                                                      : asked->timeout_ms;
+    int64_t now_ms = time_ms();
+    BatchHeader header;
+    if (batch->append_time_ms >= 0) {
+        batch_set_append_time(kept->bytes, kept->size, batch->append_time_ms);
+    }
+    (void)batch_header_read(slice_of(kept->bytes, kept->size), &header).code; /* it was checked */
+    KafkaError early = log_check_order(log, batch->partition, &header, now_ms);
+    if (early != KAFKA_ERROR_NONE) {
+        produce_refuse(task, batch->answer, early,
+                       "an earlier batch of this producer failed; send that one first");
+        return false;
+    }
+    LogAppend append = {
+        .partition = batch->partition,
+        .frame = kept->frame,
+        .bytes = kept->bytes,
+        .size = (int32_t)kept->size,
+        .header = header,
+        .deadline_ms = now_ms + timeout_ms,
+    };
+    if (!log_append(log, &append, now_ms, produce_answered, batch)) {
+        produce_refuse(task, batch->answer, KAFKA_ERROR_REQUEST_TIMED_OUT, "memory is short");
+        return false;
+    }
+    return true;
+}
+
+/* The batch has its topic's codec; meanwhile much may have changed. */
+static void produce_recompressed(void *argument, const BatchError *error, Block *frame, uint8_t *bytes,
+                                 size_t size)
+{
+    ProduceBatch *batch = argument;
+    ProduceTask *task = batch->task;
+    const Agent *agent = api_agent(task->request);
+    batch->recompressed = error->code == BATCH_OK && frame != task->request->frame ? size : 0;
+    bool appended = false;
+    if (error->code != BATCH_OK) {
+        produce_refuse(task, batch->answer, (KafkaError)error->code, error->message);
+    } else if (!agent->kafka) {
+        produce_refuse(task, batch->answer, KAFKA_ERROR_REQUEST_TIMED_OUT, "the agent is stopping");
+    } else if (batch->partition->topic->deleted) {
+        produce_refuse(task, batch->answer, KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION, NULL);
+    } else if (!lease_holds(agent->lease, batch->partition)) {
+        produce_not_leader(task, batch->answer, batch->partition);
+    } else {
+        appended = produce_append(batch, &(ProduceBytes){ frame, bytes, size });
+    }
+    if (!appended) {
+        produce_settle(batch);
+        produce_release(task);
+    }
+}
+
+/* False: memory is short. */
+static bool produce_recompress(ProduceBatch *batch, Slice records, const BatchHeader *header,
+                               const BatchFacts *facts)
+{
+    KafkaRequest *request = batch->task->request;
+    const TopicConfig *config = &batch->partition->topic->config;
+    RecompressRequest recompression = {
+        .partition = batch->partition,
+        .frame = request->frame,
+        .batch = records,
+        .header = *header,
+        .how = { .codec = config->codec,
+                 .level = config->codec_level,
+                 .batch_bytes_max = (size_t)config->max_message_bytes,
+                 .decompressed_bytes_max = (size_t)config->max_message_bytes * DECOMPRESSED_TIMES_MAX },
+        .records_bytes = facts->records_bytes,
+        .bytes_max = (size_t)api_agent(request)->settings.produce_bytes_max,
+    };
+    return recompress(api_agent(request)->loop, &recompression, produce_recompressed, batch);
+}
+
+/* A batch that passed every check, to its partition. */
+static void produce_take(ProduceTask *task, KafkaProduceResponsePartition *answer, Partition *partition,
+                         Slice records, const BatchHeader *header, const BatchFacts *facts, int64_t now_ms)
+{
+    ProduceBatch *batch = arena_allocate(&task->request->arena, sizeof(ProduceBatch));
+    if (!batch) {
+        produce_refuse(task, answer, KAFKA_ERROR_REQUEST_TIMED_OUT, "memory is short");
+        return;
+    }
+    int64_t append_time_ms = partition->topic->config.log_append_time ? now_ms : -1;
+    *batch = (ProduceBatch){ task, answer, partition, append_time_ms, 0 };
+    task->waiting++;
+    if (recompress_is_due(partition, header)) {
+        if (!produce_recompress(batch, records, header, facts)) {
+            task->waiting--;
+            produce_refuse(task, answer, KAFKA_ERROR_REQUEST_TIMED_OUT, "memory is short");
+        }
+        return;
+    }
+    uint8_t *bytes = (uint8_t *)(uintptr_t)records.data; /* the frame is ours to write to */
+    if (!produce_append(batch, &(ProduceBytes){ task->request->frame, bytes, records.size })) {
+        task->waiting--;
+    }
 }
 
 static void produce_partition(ProduceTask *task, Topic *topic, const KafkaProduceRequestPartition *sent,
@@ -200,19 +292,15 @@ static void produce_partition(ProduceTask *task, Topic *topic, const KafkaProduc
         return;
     }
     BatchHeader header;
+    BatchFacts facts = { 0 };
     int64_t now_ms = time_wall_ms();
-    BatchError error = produce_check(task->request, &topic->config, sent->records, &header, now_ms);
+    BatchError error = produce_check(task->request, &topic->config, sent->records, &header, &facts, now_ms);
     if (error.code != BATCH_OK) {
         metric_add(METRIC_PRODUCE_INVALID, 1);
         produce_refuse(task, answer, (KafkaError)error.code, error.message);
         return;
     }
-    if (topic->config.log_append_time) {
-        batch_set_append_time((uint8_t *)(uintptr_t)sent->records.data, sent->records.size, now_ms);
-        (void)batch_header_read(sent->records, &header).code;
-    }
-    produce_append(task, answer, partition, sent->records, &header,
-                   topic->config.log_append_time ? now_ms : -1);
+    produce_take(task, answer, partition, sent->records, &header, &facts, now_ms);
 }
 
 /* What is wrong with the request as a whole. */

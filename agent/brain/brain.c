@@ -32,6 +32,7 @@ typedef struct Channel {
     Brain *brain;
     const char *name;
     char sql[CHANNEL_NAME_MAX + 16];
+    char label[CHANNEL_NAME_MAX + 16]; /* statements are prepared under their names */
     BrainStatement statement;
     BrainNotified callback;
     void *arg;
@@ -248,7 +249,8 @@ Status brain_listen(Brain *brain, const char *channel, BrainNotified callback, v
     Channel *added = &brain->channels[brain->channel_count++];
     *added = (Channel){ .brain = brain, .name = channel, .callback = callback, .arg = arg };
     snprintf(added->sql, sizeof(added->sql), "listen %s", channel);
-    added->statement = (BrainStatement){ .name = "listen", .sql = added->sql };
+    snprintf(added->label, sizeof(added->label), "listen_%s", channel);
+    added->statement = (BrainStatement){ .name = added->label, .sql = added->sql };
     channel_listen(added);
     return status_ok();
 }

@@ -51,6 +51,7 @@ enum {
     BRAIN_INT2 = 21,
     BRAIN_INT4 = 23,
     BRAIN_TEXT = 25,
+    BRAIN_BYTEAS = 1001,
     BRAIN_INT2S = 1005,
     BRAIN_INT4S = 1007,
     BRAIN_TEXTS = 1009,
@@ -60,7 +61,7 @@ enum {
     BRAIN_JSONB = 3802
 };
 
-enum { BRAIN_PARAMETERS_MAX = 16, BRAIN_STATEMENTS_MAX = 128 };
+enum { BRAIN_PARAMETERS_MAX = 20, BRAIN_STATEMENTS_MAX = 128 };
 
 /* Declared as a constant; known by its address. */
 typedef struct BrainStatement {
@@ -100,6 +101,7 @@ void brain_put_int2s(BrainParameters *parameters, const int16_t *values, size_t 
 void brain_put_int4s(BrainParameters *parameters, const int32_t *values, size_t count);
 void brain_put_int8s(BrainParameters *parameters, const int64_t *values, size_t count);
 void brain_put_texts(BrainParameters *parameters, const Slice *values, size_t count);
+void brain_put_byteas(BrainParameters *parameters, const Slice *values, size_t count);
 /* count times 16 bytes, one after the other. */
 void brain_put_uuids(BrainParameters *parameters, const uint8_t *values, size_t count);
 
@@ -152,9 +154,11 @@ typedef struct BrainArray {
 BrainArray brain_int4s(const BrainResult *result, int row, int column);
 BrainArray brain_int8s(const BrainResult *result, int row, int column);
 BrainArray brain_texts(const BrainResult *result, int row, int column);
+BrainArray brain_byteas(const BrainResult *result, int row, int column);
 /* Copies at most max elements to out and returns how many; nulls become null_value. */
 int32_t brain_array_int4(const BrainArray *array, int32_t null_value, int32_t *out, int32_t max);
 int32_t brain_array_int8(const BrainArray *array, int64_t null_value, int64_t *out, int32_t max);
+/* Of bytea, too. */
 int32_t brain_array_text(const BrainArray *array, Slice *out, int32_t max);
 
 /* 0 means the default. */

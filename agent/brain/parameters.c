@@ -179,9 +179,9 @@ void brain_put_int8s(BrainParameters *parameters, const int64_t *values, size_t 
     parameter_end(parameters);
 }
 
-void brain_put_texts(BrainParameters *parameters, const Slice *values, size_t count)
+static void array_put_slices(BrainParameters *parameters, const Slice *values, Oid element, size_t count)
 {
-    if (!array_begin(parameters, values, BRAIN_TEXT, count)) {
+    if (!array_begin(parameters, values, element, count)) {
         return;
     }
     for (size_t i = 0; i < count; i++) {
@@ -193,6 +193,16 @@ void brain_put_texts(BrainParameters *parameters, const Slice *values, size_t co
         writer_bytes(&parameters->bytes, values[i].data, values[i].size);
     }
     parameter_end(parameters);
+}
+
+void brain_put_texts(BrainParameters *parameters, const Slice *values, size_t count)
+{
+    array_put_slices(parameters, values, BRAIN_TEXT, count);
+}
+
+void brain_put_byteas(BrainParameters *parameters, const Slice *values, size_t count)
+{
+    array_put_slices(parameters, values, BRAIN_BYTEA, count);
 }
 
 void brain_put_uuids(BrainParameters *parameters, const uint8_t *values, size_t count)

@@ -147,6 +147,11 @@ BrainArray brain_texts(const BrainResult *result, int row, int column)
     return cell_array(result, row, column, BRAIN_TEXT, 0);
 }
 
+BrainArray brain_byteas(const BrainResult *result, int row, int column)
+{
+    return cell_array(result, row, column, BRAIN_BYTEA, 0);
+}
+
 /* The next element; SLICE_NULL for null. Fails the reader when the element is not as long as it should be. */
 static Slice array_next(const BrainArray *array, Reader *in)
 {

@@ -49,6 +49,8 @@ struct Catalog {
     CatalogTopicEvent deleted;
     CatalogTopicEvent moved;
     void *context;
+    void (*also)(void *context); /* what else is read with each refresh */
+    void *also_context;
 };
 
 static void catalog_start(Catalog *catalog);
@@ -118,6 +120,12 @@ void catalog_on_change(Catalog *catalog, CatalogTopicEvent deleted, CatalogTopic
     catalog->deleted = deleted;
     catalog->moved = moved;
     catalog->context = context;
+}
+
+void catalog_on_refresh(Catalog *catalog, void (*also)(void *context), void *context)
+{
+    catalog->also = also;
+    catalog->also_context = context;
 }
 
 static Topic *topic_add(Catalog *catalog, int32_t topic_id, const uint8_t *uuid, Slice name)
@@ -260,6 +268,9 @@ static void catalog_start(Catalog *catalog)
     catalog->wanted = false;
     brain_send(catalog->brain, BRAIN_READ, &(BrainQuery){ .statement = &catalog_statement }, catalog_read,
                catalog);
+    if (catalog->also) {
+        catalog->also(catalog->also_context);
+    }
     brain_send(catalog->brain, BRAIN_READ, &(BrainQuery){ .statement = &agents_statement }, agents_read,
                catalog);
 }

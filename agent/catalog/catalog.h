@@ -29,6 +29,9 @@ void catalog_free(Catalog *catalog);
  */
 void catalog_on_change(Catalog *catalog, CatalogTopicEvent deleted, CatalogTopicEvent moved, void *context);
 
+/* Called as each refresh begins: what it sends on BRAIN_READ is answered before the refresh ends. */
+void catalog_on_refresh(Catalog *catalog, void (*also)(void *context), void *context);
+
 /* Reads everything anew, then calls done (NULL is allowed) from the loop. A refresh that began before the
  * call does not count: what was true at the time of the call is in the copy when done is called. */
 void catalog_refresh(Catalog *catalog, CatalogRefreshed done, void *argument);

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <jansson.h>
@@ -111,6 +112,24 @@ static WritePath config_write_path(const json_t *configs)
                                          : WRITE_AUTO;
 }
 
+/* A level counts when it was set; the codec's own default is what it otherwise is. */
+static void config_read_codec(TopicConfig *config, const json_t *configs)
+{
+    const json_t *value = json_object_get(configs, "compression.type");
+    const char *name = json_is_string(value) ? json_string_value(value) : "producer";
+    char level_name[64];
+    config->codec = COMPRESSION_NONE;
+    config->codec_level = COMPRESSION_LEVEL_DEFAULT;
+    config->keeps_codec =
+        strcmp(name, "uncompressed") != 0 &&
+        (!compression_find(slice_of_text(name), &config->codec) || config->codec == COMPRESSION_NONE);
+    snprintf(level_name, sizeof(level_name), "compression.%s.level", name);
+    int64_t level = config_number(configs, level_name, INT_MIN);
+    bool is_default =
+        level < INT_MIN || level > INT_MAX || (config->codec == COMPRESSION_GZIP && level == -1);
+    config->codec_level = is_default ? COMPRESSION_LEVEL_DEFAULT : (int)level;
+}
+
 void topic_config_read(TopicConfig *config, Slice json)
 {
     json_t *configs = slice_is_null(json) ? NULL : json_loadb((const char *)json.data, json.size, 0, NULL);
@@ -126,5 +145,6 @@ void topic_config_read(TopicConfig *config, Slice json)
             config_number(configs, "message.timestamp.after.max.ms", DEFAULT_TIMESTAMP_AFTER_MAX_MS),
         .write_path = config_write_path(configs),
     };
+    config_read_codec(config, configs);
     json_decref(configs);
 }

@@ -8,6 +8,7 @@
 
 #include <uthash.h>
 
+#include "common/compression.h"
 #include "common/slice.h"
 
 typedef struct Topic Topic;
@@ -15,6 +16,7 @@ typedef struct Append Append;
 typedef struct TailBatch TailBatch;
 typedef struct FetchWait FetchWait;
 typedef struct SegmentWindow SegmentWindow;
+typedef struct Recompression Recompression;
 
 enum { TOPIC_NO_LEADER = -1, OFFSET_UNKNOWN = -1 };
 
@@ -42,6 +44,9 @@ typedef struct TopicConfig {
     int64_t timestamp_before_max_ms; /* message.timestamp.before.max.ms */
     int64_t timestamp_after_max_ms;  /* message.timestamp.after.max.ms */
     WritePath write_path;            /* streamhouse.write.path */
+    bool keeps_codec;                /* compression.type is producer */
+    CompressionCodec codec;          /* otherwise every batch gets this one */
+    int codec_level;
 } TopicConfig;
 
 typedef struct Partition {
@@ -57,10 +62,11 @@ typedef struct Partition {
 
     int64_t contended_until_ms; /* its lock was found taken lately (agent/log) */
 
-    Append *appends;         /* accepted batches without a final answer, in order (agent/log) */
-    TailRing tail;           /* newest committed batches (agent/log/tail.c) */
-    FetchWait *waits;        /* fetches that wait for this partition to move (agent/read) */
-    SegmentWindow *segments; /* cached segment pointers, most recently used first (agent/read) */
+    Recompression *recompressions; /* batches that wait for theirs, in order (agent/log/recompress.c) */
+    Append *appends;               /* accepted batches without a final answer, in order (agent/log) */
+    TailRing tail;                 /* newest committed batches (agent/log/tail.c) */
+    FetchWait *waits;              /* fetches that wait for this partition to move (agent/read) */
+    SegmentWindow *segments;       /* cached segment pointers, most recently used first (agent/read) */
 } Partition;
 
 struct Topic {

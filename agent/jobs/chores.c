@@ -10,15 +10,16 @@
 #include "agent/journal.h"
 #include "agent/metrics.h"
 
-enum { CHORE_TICK_MS = 1000, CHORE_DEADLINE_MS = 30 * 1000 };
+enum { CHORE_TICK_MS = 1000, CHORE_DEADLINE_MS = 30 * 1000, CHORE_AS_SET = -1 /* retention_interval_ms */ };
 
 static const struct Chore {
     BrainStatement statement;
     int64_t interval_ms;
 } chores_table[] = {
     { { "sample", "SELECT sh_sample() IS NULL", 0, { 0 } }, 10 * 1000 },
-    { { "group_tick", "SELECT sh_group_tick() IS NULL", 0, { 0 } }, 1000 },
+    { { "group_step", "SELECT sh_group_step()", 0, { 0 } }, 1000 },
     { { "prune", "SELECT sh_prune()", 0, { 0 } }, 5 * 1000 },
+    { { "retention", "SELECT sh_retention()", 0, { 0 } }, CHORE_AS_SET },
 };
 
 enum { CHORE_COUNT = sizeof(chores_table) / sizeof(chores_table[0]) };
@@ -33,6 +34,12 @@ struct Chores {
 };
 
 static void chores_next(Chores *chores);
+
+static int64_t chore_interval_ms(const Chores *chores, size_t chore)
+{
+    int64_t interval_ms = chores_table[chore].interval_ms;
+    return interval_ms == CHORE_AS_SET ? chores->agent->settings.retention_interval_ms : interval_ms;
+}
 
 static void chore_done(const BrainResult *result, void *argument)
 {
@@ -60,7 +67,7 @@ static void chores_next(Chores *chores)
         if (chores->next_ms[i] > now_ms) {
             continue;
         }
-        chores->next_ms[i] = now_ms + chores_table[i].interval_ms;
+        chores->next_ms[i] = now_ms + chore_interval_ms(chores, i);
         chores->busy = true;
         chores->current = i;
         brain_send(chores->agent->brain, BRAIN_JOBS,
@@ -87,6 +94,12 @@ Chores *chores_new(Agent *agent)
         return NULL;
     }
     *chores = (Chores){ .agent = agent, .timer = timer };
+    for (size_t i = 0; i < CHORE_COUNT; i++) {
+        /* What an agent must not do the moment it starts: somebody may want to set a longer retention first.
+         */
+        bool waits = chores_table[i].interval_ms == CHORE_AS_SET;
+        chores->next_ms[i] = waits ? time_ms() + chore_interval_ms(chores, i) : 0;
+    }
     uv_timer_init(agent->loop, timer);
     timer->data = chores;
     uv_timer_start(timer, chores_tick, CHORE_TICK_MS, CHORE_TICK_MS);

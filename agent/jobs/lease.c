@@ -35,6 +35,7 @@ struct Lease {
     int64_t version;
     int64_t sent_ms;
     int64_t valid_until_ms; /* time_ms() */
+    uint64_t lapses;
     bool asking;
     bool leaving;
     bool replaced; /* a later process has this agent's name: it beats no more */
@@ -84,6 +85,7 @@ static void lease_answered(const BrainResult *result, void *argument)
         }
         lease->agent_id = brain_int4(result, 0, 0);
         lease->version = brain_int8(result, 0, 1);
+        lease->lapses += time_ms() >= lease->valid_until_ms; /* perhaps it arrived too late */
         lease->valid_until_ms = lease->sent_ms + lease->agent->settings.lease_ttl_ms;
         if (brain_bool(result, 0, 2)) {
             metric_set(METRIC_LEASE_PARTITIONS, brain_int4(result, 0, 3));
@@ -221,6 +223,15 @@ int32_t lease_agent_id(const Lease *lease)
 
 bool lease_holds(const Lease *lease, const Partition *partition)
 {
-    return lease && partition->leader == lease->agent_id && lease->agent_id != LEASE_NO_AGENT &&
-           time_ms() < lease->valid_until_ms;
+    return lease_is_valid(lease) && partition->leader == lease->agent_id;
+}
+
+bool lease_is_valid(const Lease *lease)
+{
+    return lease && lease->agent_id != LEASE_NO_AGENT && time_ms() < lease->valid_until_ms;
+}
+
+uint64_t lease_lapses(const Lease *lease)
+{
+    return lease ? lease->lapses : 0;
 }

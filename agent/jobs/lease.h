@@ -25,4 +25,10 @@ int32_t lease_agent_id(const Lease *lease);
 /* Is this agent the partition's leader, with a lease that is certain to hold now? */
 bool lease_holds(const Lease *lease, const Partition *partition);
 
+/* Is this agent certain to count as alive now? Then nobody else has become the coordinator of its groups. */
+bool lease_is_valid(const Lease *lease);
+
+/* How often it was not, for however short a time: what was true before may not be any more. */
+uint64_t lease_lapses(const Lease *lease);
+
 #endif

@@ -40,6 +40,10 @@ static bool watch_moved(Watch *watch, int32_t topic_id, int32_t index, int64_t e
 {
     Topic *topic = catalog_topic_by_id(watch->agent->catalog, topic_id);
     Partition *partition = topic ? topic_partition(topic, index) : NULL;
+    if (partition && end_offset < 0) { /* in place of an end: where the log begins by now */
+        fetcher_trimmed(watch->agent->fetcher, partition, end_offset - INT64_MIN);
+        return true;
+    }
     if (!partition || end_offset <= partition->high_watermark) {
         return false;
     }

@@ -10,12 +10,16 @@
 
 #include "agent/clock.h"
 #include "agent/journal.h"
+#include "agent/kafka/crowd.h"
 #include "agent/metrics.h"
 
 enum {
     UNSENT_MAX = 1024 * 1024, /* with more than this not written yet, no further request is begun */
+    UNSENT_PATIENCE_MS =
+        2000, /* for a client that takes nothing of its reply, when all together are too many */
     BUFFERS_ON_STACK = 64,
-    FRAME_BYTES_PER_MS = 32 /* a large request gets a millisecond more for each: 32 kB/s */
+    FRAME_BYTES_PER_MS = 32, /* a request that is coming gets a millisecond more for each: 32 kB/s */
+    SHORT_OF_MEMORY = 4 /* while others wait for memory, an incomplete request has so many times less time */
 };
 
 typedef struct CloseMeaning {
@@ -26,12 +30,14 @@ typedef struct CloseMeaning {
 static const CloseMeaning close_meanings[CLOSE_REASON_COUNT] = {
     [CLOSE_CLIENT] = { "the client hung up", JOURNAL_DEBUG },
     [CLOSE_LIMIT] = { "too many connections", JOURNAL_WARN },
+    [CLOSE_DISPLACED] = { "made way for a new connection", JOURNAL_INFO },
     [CLOSE_FRAME_SIZE] = { "impossible request size", JOURNAL_WARN },
     [CLOSE_MALFORMED] = { "malformed request", JOURNAL_WARN },
     [CLOSE_UNSUPPORTED] = { "unsupported request", JOURNAL_WARN },
     [CLOSE_FRAME_TIMEOUT] = { "request incomplete for too long", JOURNAL_INFO },
     [CLOSE_IDLE] = { "idle", JOURNAL_DEBUG },
     [CLOSE_WRITE_TIMEOUT] = { "the client does not read", JOURNAL_WARN },
+    [CLOSE_UNSENT] = { "too many replies that nobody reads", JOURNAL_WARN },
     [CLOSE_SOCKET] = { "socket error", JOURNAL_INFO },
     [CLOSE_HANDLER] = { "refused", JOURNAL_WARN },
     [CLOSE_MEMORY] = { "memory is short", JOURNAL_ERROR },
@@ -42,6 +48,7 @@ static const CloseMeaning close_meanings[CLOSE_REASON_COUNT] = {
 typedef struct ReplyWrite {
     uv_write_t write;
     RequestList requests;
+    size_t bytes;
 } ReplyWrite;
 
 static void list_append(RequestList *list, KafkaRequest *request)
@@ -110,7 +117,8 @@ void connection_close(KafkaConnection *connection, CloseReason reason, const cha
     va_end(arguments);
     connection->closing = true;
     connection_journal_close(connection, reason, detail);
-    server_remove(connection->server, connection);
+    server_unpark(connection->server, connection);
+    crowd_remove(connection->server, connection);
     connection_drop_unserved(connection);
     uv_close((uv_handle_t *)&connection->socket, connection_closed);
     RequestList abandoned = connection->requests;
@@ -138,6 +146,7 @@ static void connection_wrote(uv_write_t *write, int status)
 {
     ReplyWrite *done = (ReplyWrite *)write;
     KafkaConnection *connection = (KafkaConnection *)write->handle;
+    connection->server->unsent_bytes -= done->bytes;
     connection_forget(connection, &done->requests);
     free(done);
     if (status < 0) {
@@ -199,14 +208,24 @@ static void connection_write_buffers(KafkaConnection *connection, RequestList *r
         connection_forget(connection, requests);
         return;
     }
+    KafkaServer *server = connection->server;
+    if (server->unsent_bytes / 2 > server->options.unsent_bytes_max) {
+        connection_forget(connection, requests);
+        connection_close(connection, CLOSE_UNSENT, "%zu bytes of replies wait for their clients",
+                         server->unsent_bytes);
+        return;
+    }
     ReplyWrite *write = malloc(sizeof(ReplyWrite));
     unsigned whole = buffers_skip(buffers, count, done);
     int status = UV_ENOMEM;
     if (write) {
         write->requests = *requests;
+        write->bytes = total - done;
         status = uv_write(&write->write, stream, buffers + whole, count - whole, connection_wrote);
     }
-    if (status != 0) {
+    if (status == 0) {
+        server->unsent_bytes += total - done;
+    } else {
         free(write);
         connection_forget(connection, requests);
         connection_close(connection, CLOSE_SOCKET, "writing: %s", uv_strerror(status));
@@ -257,12 +276,18 @@ static bool connection_is_between_frames(const KafkaConnection *connection)
     return !connection->frame.block && connection->frame.prefix_filled == 0;
 }
 
+static bool server_has_too_much_unsent(const KafkaServer *server)
+{
+    return server->unsent_bytes > server->options.unsent_bytes_max;
+}
+
 static bool connection_may_begin_frame(const KafkaConnection *connection)
 {
     const KafkaServer *server = connection->server;
+    size_t unsent_max = server_has_too_much_unsent(server) ? 0 : UNSENT_MAX;
     return connection->input.size > 0 && !server->draining && !connection->exclusive &&
            connection->in_flight < server->options.in_flight_max &&
-           uv_stream_get_write_queue_size((const uv_stream_t *)&connection->socket) <= UNSENT_MAX;
+           uv_stream_get_write_queue_size((const uv_stream_t *)&connection->socket) <= unsent_max;
 }
 
 static bool connection_may_dispatch(const KafkaConnection *connection, const KafkaRequest *request)
@@ -277,7 +302,7 @@ static void connection_dispatch(KafkaConnection *connection)
     connection->waiting = NULL;
     connection->exclusive = !request->handler->pipelined;
     connection->in_flight++;
-    connection->served++;
+    crowd_served(connection->server, connection);
     connection->active_ms = time_ms();
     list_append(&connection->requests, request);
     request_dispatch(request);
@@ -423,11 +448,12 @@ void connection_open(KafkaConnection *connection)
     connection->active_ms = now_ms;
     connection->written_ms = now_ms;
     connection_name_peer(connection);
-    server_add(connection->server, connection);
+    crowd_add(connection->server, connection);
     connection_adjust_reading(connection);
 }
 
-static bool connection_is_stalled(KafkaConnection *connection, int64_t now_ms)
+/* How long the client has taken nothing of what is there for it. */
+static int64_t connection_stalled_ms(KafkaConnection *connection, int64_t now_ms)
 {
     size_t unsent = uv_stream_get_write_queue_size((const uv_stream_t *)&connection->socket);
     uint64_t written = connection->submitted - unsent;
@@ -435,20 +461,33 @@ static bool connection_is_stalled(KafkaConnection *connection, int64_t now_ms)
         connection->written = written;
         connection->written_ms = now_ms;
     }
-    return now_ms - connection->written_ms >= connection->server->options.write_timeout_ms;
+    return now_ms - connection->written_ms;
+}
+
+/* Counted from what has come, not from what is announced: whoever only announces has no more time than
+ * others. */
+static int64_t frame_allowed_ms(const KafkaConnection *connection)
+{
+    const KafkaServer *server = connection->server;
+    int64_t first_ms = server->options.frame_timeout_ms / (server->parked_first ? SHORT_OF_MEMORY : 1);
+    return first_ms + connection->frame.filled / FRAME_BYTES_PER_MS;
 }
 
 void connection_check_time(KafkaConnection *connection, int64_t now_ms)
 {
     const KafkaServerOptions *options = &connection->server->options;
     Frame *frame = &connection->frame;
-    if (connection_is_stalled(connection, now_ms)) {
+    int64_t stalled_ms = connection_stalled_ms(connection, now_ms);
+    if (server_has_too_much_unsent(connection->server) && stalled_ms >= UNSENT_PATIENCE_MS) {
+        connection_close(connection, CLOSE_UNSENT, "no byte of a reply could be sent for %lld ms",
+                         (long long)stalled_ms);
+    } else if (stalled_ms >= options->write_timeout_ms) {
         connection_close(connection, CLOSE_WRITE_TIMEOUT, "no byte of a reply could be sent for %lld ms",
                          (long long)options->write_timeout_ms);
     } else if (connection->parked) {
         frame->started_ms = now_ms; /* the delay is ours */
     } else if (!connection_is_between_frames(connection)) {
-        int64_t allowed_ms = options->frame_timeout_ms + frame->size / FRAME_BYTES_PER_MS;
+        int64_t allowed_ms = frame_allowed_ms(connection);
         if (now_ms - frame->started_ms >= allowed_ms) {
             connection_close(connection, CLOSE_FRAME_TIMEOUT, "%u of %u bytes after %lld ms", frame->filled,
                              frame->size, (long long)allowed_ms);

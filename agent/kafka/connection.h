@@ -21,12 +21,14 @@ enum {
 typedef enum CloseReason {
     CLOSE_CLIENT,
     CLOSE_LIMIT,
+    CLOSE_DISPLACED,
     CLOSE_FRAME_SIZE,
     CLOSE_MALFORMED,
     CLOSE_UNSUPPORTED,
     CLOSE_FRAME_TIMEOUT,
     CLOSE_IDLE,
     CLOSE_WRITE_TIMEOUT,
+    CLOSE_UNSENT,
     CLOSE_SOCKET,
     CLOSE_HANDLER,
     CLOSE_MEMORY,
@@ -50,10 +52,15 @@ typedef struct RequestList {
     KafkaRequest *last;
 } RequestList;
 
+typedef struct ConnectionList {
+    KafkaConnection *first;
+    KafkaConnection *last;
+} ConnectionList;
+
 struct KafkaConnection {
     uv_tcp_t socket; /* first: libuv's callbacks get it */
     KafkaServer *server;
-    KafkaConnection *previous;
+    KafkaConnection *previous; /* in the list of crowd.c */
     KafkaConnection *next;
     KafkaConnection *next_parked;
     Frame frame;
@@ -81,12 +88,14 @@ struct KafkaServer {
     uv_tcp_t listener;
     uv_timer_t sweep;
     uv_timer_t soon;
-    KafkaConnection *connections;
+    ConnectionList strangers; /* that were never served, the latest first */
+    ConnectionList clients;   /* the one that was served last first */
     KafkaConnection *parked_first;
     KafkaConnection **parked_last;
     KafkaConnection *overdrawn; /* may exceed the memory to complete its frame */
     size_t receiving_bytes;     /* counted frames that are incomplete */
     size_t handling_bytes;      /* counted frames that are complete */
+    size_t unsent_bytes;        /* of replies that sockets have not taken yet */
     int connection_count;
     int parked_count;
     int request_count;
@@ -124,6 +133,8 @@ typedef enum FrameProgress {
     FRAME_PARKED,   /* needs memory that others hold */
     FRAME_REFUSED   /* the connection was closed */
 } FrameProgress;
+/* Whether the rest of the frame, whose size is known, has been received. */
+bool frame_is_there(const KafkaConnection *connection);
 /* Moves bytes from connection->input to the frame. */
 FrameProgress frame_fill(KafkaConnection *connection);
 /* Room for reading straight into the frame; SLICE_NULL when reading into scratch is better. */
@@ -153,7 +164,5 @@ void server_park(KafkaServer *server, KafkaConnection *connection);
 void server_unpark(KafkaServer *server, KafkaConnection *connection);
 /* Looks at parked connections, draining and closing at the next turn of the loop. */
 void server_soon(KafkaServer *server);
-void server_add(KafkaServer *server, KafkaConnection *connection);
-void server_remove(KafkaServer *server, KafkaConnection *connection);
 
 #endif

@@ -8,8 +8,8 @@
 #include "agent/clock.h"
 
 enum {
-    FRAME_STEP_BYTES = 256 * 1024, /* room given before anything but the prefix is there */
-    FRAME_GROWTH = 4,              /* then room for so many times what is there */
+    FRAME_STEP_BYTES = 16 * 1024, /* room given before anything but the prefix is there */
+    FRAME_GROWTH = 4,             /* otherwise room for so many times what is there */
     FRAME_UNCOUNTED_MAX =
         64 * 1024, /* a request this small, one at a time per connection, is not held up for memory */
     DIRECT_READ_MIN = 8 * 1024
@@ -109,6 +109,13 @@ static bool frame_fill_prefix(KafkaConnection *connection)
     return frame->prefix_filled == FRAME_PREFIX_BYTES;
 }
 
+bool frame_is_there(const KafkaConnection *connection)
+{
+    const Frame *frame = &connection->frame;
+    size_t filled = frame->block ? frame->filled : FRAME_PREFIX_BYTES - FRAME_LENGTH_BYTES;
+    return frame->size - filled <= connection->input.size;
+}
+
 /* Memory for the frame's first bytes; needs a welcome prefix. */
 static FrameProgress frame_begin(KafkaConnection *connection)
 {
@@ -116,7 +123,8 @@ static FrameProgress frame_begin(KafkaConnection *connection)
     KafkaServer *server = connection->server;
     const ApiHandler *handler = server_handler(server, prefix_i16(frame->prefix + FRAME_LENGTH_BYTES));
     frame->size = prefix_u32(frame->prefix);
-    size_t room = smaller(frame->size, FRAME_STEP_BYTES);
+    size_t there = connection->input.size * FRAME_GROWTH;
+    size_t room = smaller(frame->size, there > FRAME_STEP_BYTES ? there : FRAME_STEP_BYTES);
     frame->counted = handler->pipelined || frame->size > FRAME_UNCOUNTED_MAX;
     if (frame->counted && !server_has_memory(server, connection, room)) {
         return FRAME_PARKED;

@@ -9,6 +9,7 @@
 #include "agent/clock.h"
 #include "agent/journal.h"
 #include "agent/kafka/connection.h"
+#include "agent/kafka/crowd.h"
 #include "agent/metrics.h"
 
 enum {
@@ -24,9 +25,11 @@ static const KafkaServerOptions default_options = {
     .host = "127.0.0.1",
     .frame_bytes_max = 100 << 20,
     .buffered_bytes_max = 256 << 20,
+    .unsent_bytes_max = 256 << 20,
     .connections_max = 10000,
     .in_flight_max = 64,
     .frame_timeout_ms = 30 * 1000,
+    .idle_kept_ms = 10 * 1000,
     .idle_timeout_ms = 10 * 60 * 1000,
     .write_timeout_ms = 60 * 1000,
 };
@@ -46,6 +49,10 @@ bool server_has_memory(KafkaServer *server, KafkaConnection *connection, size_t 
     size_t used = server->receiving_bytes + server->handling_bytes;
     size_t limit = server->options.buffered_bytes_max;
     if (server->overdrawn == connection) {
+        return true;
+    }
+    if (frame_is_there(connection) && server->handling_bytes <= limit / 2 &&
+        bytes <= limit / 2 - server->handling_bytes) {
         return true;
     }
     if (server->parked_first && !server->resuming) {
@@ -110,14 +117,18 @@ static void server_resume_parked(KafkaServer *server)
     }
 }
 
-static void server_close_idle(KafkaServer *server)
+static void connection_close_unless_busy(KafkaConnection *connection, int64_t now_ms)
 {
-    KafkaConnection *next;
-    for (KafkaConnection *connection = server->connections; connection; connection = next) {
-        next = connection->next;
-        if (connection->in_flight == 0) {
-            connection_close(connection, CLOSE_SHUTDOWN, "%s", "");
-        }
+    (void)now_ms;
+    if (connection->in_flight == 0) {
+        connection_close(connection, CLOSE_SHUTDOWN, "%s", "");
+    }
+}
+
+static void server_close_all(ConnectionList *list)
+{
+    while (list->first) {
+        connection_close(list->first, CLOSE_SHUTDOWN, "%s", "");
     }
 }
 
@@ -147,7 +158,7 @@ static void server_stop_listening(KafkaServer *server)
 static void server_tell_drained(KafkaServer *server)
 {
     void (*drained)(void *) = server->drained;
-    if (drained && !server->connections) {
+    if (drained && server->connection_count == 0) {
         server->drained = NULL;
         drained(server->drained_arg);
     }
@@ -157,7 +168,7 @@ static void server_turned(uv_timer_t *timer)
 {
     KafkaServer *server = timer->data;
     if (server->draining) {
-        server_close_idle(server);
+        crowd_visit(server, connection_close_unless_busy, time_ms());
         server_tell_drained(server);
     }
     server_resume_parked(server);
@@ -176,43 +187,12 @@ void server_soon(KafkaServer *server)
     }
 }
 
-void server_add(KafkaServer *server, KafkaConnection *connection)
-{
-    connection->next = server->connections;
-    if (server->connections) {
-        server->connections->previous = connection;
-    }
-    server->connections = connection;
-    server->connection_count++;
-    metric_add(METRIC_KAFKA_ACCEPTED, 1);
-    metric_set(METRIC_KAFKA_CONNECTIONS, server->connection_count);
-}
-
-void server_remove(KafkaServer *server, KafkaConnection *connection)
-{
-    server_unpark(server, connection);
-    if (connection->previous) {
-        connection->previous->next = connection->next;
-    } else {
-        server->connections = connection->next;
-    }
-    if (connection->next) {
-        connection->next->previous = connection->previous;
-    }
-    server->connection_count--;
-    metric_set(METRIC_KAFKA_CONNECTIONS, server->connection_count);
-}
-
 static void server_swept(uv_timer_t *timer)
 {
     KafkaServer *server = timer->data;
-    int64_t now_ms = time_ms();
-    KafkaConnection *next;
-    for (KafkaConnection *connection = server->connections; connection; connection = next) {
-        next = connection->next;
-        connection_check_time(connection, now_ms);
-    }
+    crowd_visit(server, connection_check_time, time_ms());
     metric_set(METRIC_KAFKA_BUFFERED, (double)(server->receiving_bytes + server->handling_bytes));
+    metric_set(METRIC_KAFKA_UNSENT, (double)server->unsent_bytes);
     metric_set(METRIC_KAFKA_PARKED, server->parked_count);
     metric_set(METRIC_KAFKA_IN_FLIGHT, server->request_count);
 }
@@ -235,7 +215,8 @@ static void server_accepted(uv_stream_t *listener, int status)
     connection_open(connection);
     if (status != 0) {
         connection_close(connection, CLOSE_SOCKET, "accepting: %s", uv_strerror(status));
-    } else if (server->connection_count > server->options.connections_max) {
+    } else if (server->connection_count > server->options.connections_max &&
+               !crowd_make_way(server, connection)) {
         connection_close(connection, CLOSE_LIMIT, "%d are allowed", server->options.connections_max);
     }
 }
@@ -252,9 +233,11 @@ static void options_complete(KafkaServerOptions *options)
     OPTION_OR_DEFAULT(host);
     OPTION_OR_DEFAULT(frame_bytes_max);
     OPTION_OR_DEFAULT(buffered_bytes_max);
+    OPTION_OR_DEFAULT(unsent_bytes_max);
     OPTION_OR_DEFAULT(connections_max);
     OPTION_OR_DEFAULT(in_flight_max);
     OPTION_OR_DEFAULT(frame_timeout_ms);
+    OPTION_OR_DEFAULT(idle_kept_ms);
     OPTION_OR_DEFAULT(idle_timeout_ms);
     OPTION_OR_DEFAULT(write_timeout_ms);
 }
@@ -342,6 +325,7 @@ KafkaServerStats kafka_server_stats(const KafkaServer *server)
     return (KafkaServerStats){
         .connections = server->connection_count,
         .buffered_bytes = server->receiving_bytes + server->handling_bytes,
+        .unsent_bytes = server->unsent_bytes,
         .parked = server->parked_count,
         .requests = server->request_count,
     };
@@ -365,8 +349,7 @@ void kafka_server_close(KafkaServer *server, void (*closed)(void *arg), void *ar
     server->closed_arg = arg;
     server_stop_listening(server);
     uv_close((uv_handle_t *)&server->sweep, server_handle_closed);
-    while (server->connections) {
-        connection_close(server->connections, CLOSE_SHUTDOWN, "%s", "");
-    }
+    server_close_all(&server->clients);
+    server_close_all(&server->strangers);
     server_soon(server);
 }

@@ -49,7 +49,10 @@ static void lookup_apply_ends(const Lookup *lookup, FetchItem *item, const Brain
 {
     Partition *partition = item->partition;
     int64_t high_watermark = brain_int8(result, row, 9);
-    partition->log_start_offset = brain_int8(result, row, 8);
+    int64_t log_start_offset = brain_int8(result, row, 8);
+    if (log_start_offset > partition->log_start_offset) {
+        partition->log_start_offset = log_start_offset; /* a notice may have come while the brain looked */
+    }
     if (high_watermark > partition->high_watermark) {
         partition->high_watermark = high_watermark;
     }
@@ -60,7 +63,7 @@ static void lookup_apply_ends(const Lookup *lookup, FetchItem *item, const Brain
 /* The rows of one item, from row on; returns the row after them. */
 static int lookup_apply_item(const Lookup *lookup, int32_t request, const BrainResult *result, int row)
 {
-    FetchItem *item = &lookup->task->request.items[lookup->items[request]];
+    FetchItem *item = lookup->task->items[lookup->items[request]];
     SegmentRef *refs = malloc(LOOKUP_REFS_MAX * sizeof(SegmentRef));
     int32_t count = 0;
     lookup_apply_ends(lookup, item, result, row);
@@ -82,7 +85,7 @@ static void lookup_apply(const Lookup *lookup, const BrainResult *result)
 {
     int row = 0;
     for (size_t i = 0; i < lookup->count; i++) {
-        FetchItem *item = &lookup->task->request.items[lookup->items[i]];
+        FetchItem *item = lookup->task->items[lookup->items[i]];
         if (row < brain_row_count(result) && brain_int4(result, row, 0) == (int32_t)i + 1) {
             row = lookup_apply_item(lookup, (int32_t)i, result, row);
         } else {
@@ -102,7 +105,7 @@ static void lookup_done(const BrainResult *result, void *argument)
         journal_seldom(JOURNAL_WARN, "fetch", "segments could not be looked up: %s", result->message);
         metric_add(METRIC_FETCH_LOOKUPS_FAILED, 1);
         for (size_t i = 0; i < lookup->count; i++) {
-            task->request.items[lookup->items[i]].error = KAFKA_ERROR_KAFKA_STORAGE_ERROR;
+            task->items[lookup->items[i]]->error = KAFKA_ERROR_KAFKA_STORAGE_ERROR;
         }
     }
     free(lookup);
@@ -117,7 +120,7 @@ static void lookup_parameters(const FetchTask *task, const int32_t *items, size_
     int64_t *offsets = malloc(count * sizeof(int64_t));
     int64_t ahead = task->fetcher->agent->settings.read_ahead_bytes;
     for (size_t i = 0; numbers && offsets && i < count; i++) {
-        const FetchItem *item = &task->request.items[items[i]];
+        const FetchItem *item = task->items[items[i]];
         int64_t bytes = item->bytes_max + ahead;
         numbers[i] = item->partition->topic->topic_id;
         numbers[count + i] = item->partition->index;
@@ -140,7 +143,7 @@ void fetch_lookup(FetchTask *task, const int32_t *items, size_t count)
     Lookup *lookup = malloc(sizeof(Lookup) + count * sizeof(int32_t));
     if (!lookup) {
         for (size_t i = 0; i < count; i++) {
-            task->request.items[items[i]].error = KAFKA_ERROR_KAFKA_STORAGE_ERROR;
+            task->items[items[i]]->error = KAFKA_ERROR_KAFKA_STORAGE_ERROR;
         }
         fetch_task_schedule(task);
         return;

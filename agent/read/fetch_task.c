@@ -34,12 +34,13 @@ void fetch_task_release(FetchTask *task)
     if (--task->references > 0) {
         return;
     }
-    for (int32_t i = 0; i < task->request.count; i++) {
+    for (int32_t i = 0; i < task->count; i++) {
         if (task->topics[i]) {
             topic_release(task->topics[i]);
         }
     }
     collection_free(&task->records);
+    free(task->items);
     free(task->topics);
     free(task->waits);
     free(task);
@@ -57,6 +58,11 @@ void fetch_task_schedule(FetchTask *task)
     fetcher_wake(fetcher, 0);
 }
 
+void fetch_wake(FetchTask *task)
+{
+    fetch_task_schedule(task);
+}
+
 static void task_timer_closed(uv_handle_t *handle)
 {
     free(handle);
@@ -67,9 +73,7 @@ static void task_finish(FetchTask *task)
 {
     task->finished = true;
     for (int32_t i = 0; task->waits && i < task->request.count; i++) {
-        if (task->waits[i].task) {
-            DL_DELETE(task->request.items[i].partition->waits, &task->waits[i]);
-        }
+        fetch_wait_end(&task->waits[i].wait);
     }
     if (task->timer) {
         uv_close((uv_handle_t *)task->timer, task_timer_closed);
@@ -81,8 +85,8 @@ static void task_finish(FetchTask *task)
 
 static void task_answer(FetchTask *task)
 {
-    for (int32_t i = 0; i < task->request.count; i++) {
-        FetchItem *item = &task->request.items[i];
+    for (int32_t i = 0; i < task->count; i++) {
+        FetchItem *item = task->items[i];
         if (item->partition) {
             item->high_watermark = item->partition->high_watermark;
             item->log_start_offset = item->partition->log_start_offset;
@@ -90,7 +94,7 @@ static void task_answer(FetchTask *task)
     }
     metric_add(METRIC_FETCH_BYTES, (uint64_t)task->bytes);
     task_finish(task);
-    task->done(task->argument, task->request.items, task->request.count, &task->records);
+    task->done(task->argument, task->items, task->count, &task->records);
     fetch_task_release(task);
 }
 
@@ -103,9 +107,9 @@ void fetch_cancel(FetchTask *task)
 /* What the pointers named is gone: its records have been moved, and are looked up once more. */
 static void task_look_again(FetchTask *task)
 {
-    for (int32_t i = 0; i < task->request.count; i++) {
-        if (task->request.items[i].partition) {
-            segments_drop(&task->fetcher->segments, task->request.items[i].partition);
+    for (int32_t i = 0; i < task->count; i++) {
+        if (task->items[i]->partition) {
+            segments_drop(&task->fetcher->segments, task->items[i]->partition);
         }
     }
     metric_add(METRIC_FETCH_MOVED_AWAY, 1);
@@ -207,7 +211,7 @@ static void item_needs_lookup(FetchItem *item, int32_t index, Try *found)
 /* Is the offset where the partition's records are, as far as is known? False: settled or being looked up. */
 static bool item_is_in_range(FetchTask *task, int32_t index, Try *found)
 {
-    FetchItem *item = &task->request.items[index];
+    FetchItem *item = task->items[index];
     const Partition *partition = item->partition;
     if (partition->topic->deleted) {
         item->error = KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION;
@@ -232,14 +236,21 @@ static bool item_is_in_range(FetchTask *task, int32_t index, Try *found)
 
 static void item_try(FetchTask *task, int32_t index, Try *found)
 {
-    FetchItem *item = &task->request.items[index];
+    FetchItem *item = task->items[index];
     item->slice_count = 0;
     if (item->error != KAFKA_ERROR_NONE) {
         found->error = true;
         return;
     }
     int64_t left = task->request.bytes_max - found->bytes;
-    if (!item_is_in_range(task, index, found) || (left <= 0 && found->bytes > 0)) {
+    if (!item_is_in_range(task, index, found)) {
+        return;
+    }
+    if (item->elsewhere >= 0) {
+        found->error = true; /* in that it is not waited for */
+        return;
+    }
+    if (left <= 0 && found->bytes > 0) {
         return;
     }
     CollectRequest request = {
@@ -285,6 +296,11 @@ static void task_set_timer(FetchTask *task)
     }
 }
 
+static void task_moved(FetchWait *wait)
+{
+    fetch_task_schedule(((TaskWait *)wait)->task);
+}
+
 /* Waits for partitions to move, or for the time to be up. When it is, only reads under way are waited for. */
 static void task_wait(FetchTask *task, bool late)
 {
@@ -295,7 +311,7 @@ static void task_wait(FetchTask *task, bool late)
         return;
     }
     task->timer = malloc(sizeof(uv_timer_t));
-    task->waits = calloc((size_t)task->request.count, sizeof(FetchWait));
+    task->waits = calloc((size_t)task->request.count + 1, sizeof(TaskWait));
     if (task->timer) {
         uv_timer_init(task->fetcher->agent->loop, task->timer);
         task->timer->data = task;
@@ -305,7 +321,7 @@ static void task_wait(FetchTask *task, bool late)
         Partition *partition = task->request.items[i].partition;
         if (partition) {
             task->waits[i].task = task;
-            DL_APPEND(partition->waits, &task->waits[i]);
+            fetch_wait_begin(&task->waits[i].wait, partition, task_moved);
         }
     }
 }
@@ -313,8 +329,8 @@ static void task_wait(FetchTask *task, bool late)
 /* A block that cannot be had fails the items that need it, which are those with nothing so far. */
 static void task_spread_load_error(FetchTask *task)
 {
-    for (int32_t i = 0; i < task->request.count; i++) {
-        FetchItem *item = &task->request.items[i];
+    for (int32_t i = 0; i < task->count; i++) {
+        FetchItem *item = task->items[i];
         if (item->error == KAFKA_ERROR_NONE && item->partition &&
             item->offset < item->partition->high_watermark &&
             tail_find(item->partition, item->offset) == TAIL_MISS) {
@@ -329,13 +345,16 @@ void fetch_task_try(FetchTask *task)
     if (task->finished) {
         return;
     }
+    if (task->request.prepare) {
+        task->request.prepare(task->argument, task);
+    }
     Try found = { .may_start = task->pending == 0,
-                  .lookups = malloc((size_t)task->request.count * sizeof(int32_t) + 1) };
+                  .lookups = malloc((size_t)task->count * sizeof(int32_t) + 1) };
     if (task->load_error != KAFKA_ERROR_NONE) {
         task_spread_load_error(task);
     }
     collection_reset(&task->records);
-    for (int32_t i = 0; found.lookups && i < task->request.count; i++) {
+    for (int32_t i = 0; found.lookups && i < task->count; i++) {
         item_try(task, i, &found);
     }
     if (found.lookup_count > 0) {
@@ -352,31 +371,65 @@ void fetch_task_try(FetchTask *task)
     }
 }
 
+/* Room for so many items. */
+static bool task_reserve(FetchTask *task, int32_t capacity)
+{
+    if (capacity <= task->capacity) {
+        return true;
+    }
+    FetchItem **items = realloc(task->items, (size_t)capacity * sizeof(FetchItem *));
+    if (!items) {
+        return false;
+    }
+    task->items = items;
+    Topic **topics = realloc(task->topics, (size_t)capacity * sizeof(Topic *));
+    if (!topics) {
+        return false;
+    }
+    task->topics = topics;
+    task->capacity = capacity;
+    return true;
+}
+
+static void task_put(FetchTask *task, FetchItem *item)
+{
+    task->items[task->count] = item;
+    task->topics[task->count++] = item->partition ? topic_hold(item->partition->topic) : NULL;
+}
+
+bool fetch_add(FetchTask *task, FetchItem *item)
+{
+    enum { TASK_ITEMS_MIN = 8 };
+    if (task->count == task->capacity &&
+        !task_reserve(task, task->capacity > 0 ? task->capacity * 2 : TASK_ITEMS_MIN)) {
+        return false;
+    }
+    task_put(task, item);
+    return true;
+}
+
 FetchTask *fetch_start(Fetcher *fetcher, const FetchRequest *request, FetchAnswered done, void *argument,
                        bool *started)
 {
     FetchTask *task = calloc(1, sizeof(FetchTask));
-    Topic **topics = calloc((size_t)request->count + 1, sizeof(Topic *));
-    *started = task && topics;
+    *started = task && task_reserve(task, request->count);
     if (!*started) {
+        if (task) {
+            free(task->items);
+            free(task->topics);
+        }
         free(task);
-        free(topics);
         return NULL;
     }
-    *task = (FetchTask){
-        .fetcher = fetcher,
-        .references = 2, /* the caller's, and this function's */
-        .request = *request,
-        .topics = topics,
-        .done = done,
-        .argument = argument,
-        .deadline_ms = time_ms() + request->wait_ms,
-    };
+    task->fetcher = fetcher;
+    task->references = 2; /* the caller's, and this function's */
+    task->request = *request;
+    task->done = done;
+    task->argument = argument;
+    task->deadline_ms = time_ms() + request->wait_ms;
     collection_init(&task->records);
     for (int32_t i = 0; i < request->count; i++) {
-        if (request->items[i].partition) {
-            topics[i] = topic_hold(request->items[i].partition->topic);
-        }
+        task_put(task, &request->items[i]);
     }
     DL_APPEND(fetcher->all, task);
     fetcher->tasks++;

@@ -103,6 +103,8 @@ Fetcher *fetcher_new(Agent *agent)
     fetcher->generation = 1;
     fetcher->cache = cache_new(&options, &backend);
     segments_init(&fetcher->segments, SEGMENT_CACHE_BYTES_MAX);
+    session_cache_init(&fetcher->sessions, (size_t)agent->settings.fetch_sessions_max,
+                       (size_t)agent->settings.fetch_session_bytes_max);
     fetcher->collector = (Collector){ &fetcher->segments, fetcher->cache };
     uv_timer_init(agent->loop, timer);
     timer->data = fetcher;
@@ -117,6 +119,7 @@ static void timer_closed(uv_handle_t *handle)
 void fetcher_free(Fetcher *fetcher)
 {
     uv_close((uv_handle_t *)fetcher->timer, timer_closed);
+    session_cache_free(&fetcher->sessions);
     free(fetcher->inline_reads.reads);
     segments_free(&fetcher->segments);
     cache_free(fetcher->cache);
@@ -158,17 +161,25 @@ bool fetcher_is_idle(const Fetcher *fetcher)
 
 void fetcher_reload(Fetcher *fetcher)
 {
-    CacheOptions options = fetcher_cache_options(&fetcher->agent->settings);
+    const Settings *settings = &fetcher->agent->settings;
+    CacheOptions options = fetcher_cache_options(settings);
     cache_configure(fetcher->cache, &options);
+    session_cache_limit(&fetcher->sessions, (size_t)settings->fetch_sessions_max,
+                        (size_t)settings->fetch_session_bytes_max);
 }
 
 void fetcher_moved(Fetcher *fetcher, Partition *partition)
 {
     (void)fetcher;
-    FetchWait *wait;
-    DL_FOREACH(partition->waits, wait)
-    {
-        fetch_task_schedule(wait->task);
+    fetch_wait_tell(partition);
+}
+
+void fetcher_trimmed(Fetcher *fetcher, Partition *partition, int64_t log_start_offset)
+{
+    if (log_start_offset > partition->log_start_offset) {
+        partition->log_start_offset = log_start_offset;
+        segments_drop(&fetcher->segments, partition);
+        fetcher_moved(fetcher, partition);
     }
 }
 
@@ -176,6 +187,23 @@ void fetcher_doubt(Fetcher *fetcher)
 {
     fetcher->generation++;
     fetcher_schedule_all(fetcher);
+}
+
+SessionCache *fetcher_sessions(Fetcher *fetcher)
+{
+    return &fetcher->sessions;
+}
+
+uint32_t fetcher_generation(const Fetcher *fetcher)
+{
+    return fetcher->generation;
+}
+
+void fetcher_lead(Fetcher *fetcher, Topic *topic)
+{
+    for (int32_t i = 0; i < topic->partition_count; i++) {
+        fetcher_moved(fetcher, topic->partitions[i]);
+    }
 }
 
 void fetcher_forget(Fetcher *fetcher, Topic *topic)

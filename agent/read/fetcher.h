@@ -19,6 +19,7 @@ typedef struct FetchItem {
     int64_t offset;
     int64_t bytes_max;
     KafkaError error;
+    int32_t elsewhere; /* agent id: the caller had better fetch there; negative: here */
     /* The answer. */
     int64_t high_watermark;
     int64_t log_start_offset;
@@ -27,15 +28,20 @@ typedef struct FetchItem {
     /* The fetcher's. */
     bool verified; /* the brain was asked since this fetch came */
     int lookups;
-    FetchWait *wait;
 } FetchItem;
 
 /* The answer: items are filled; their slices are in the collection, which stays valid during the call. */
-typedef void (*FetchAnswered)(void *argument, FetchItem *items, int32_t count, const Collection *records);
+typedef void (*FetchAnswered)(void *argument, FetchItem *const *items, int32_t count,
+                              const Collection *records);
+/* Comes before every try, the first one too: may call fetch_add(). */
+typedef void (*FetchPrepare)(void *argument, FetchTask *task);
 
 typedef struct FetchRequest {
-    FetchItem *items; /* the caller's memory, until the answer or fetch_cancel() */
+    /* Either items, which are waited for, all of them; or whoever comes with them as they have something to
+     * look at, and calls fetch_wake() then. The memory is the caller's until the answer or fetch_cancel(). */
+    FetchItem *items;
     int32_t count;
+    FetchPrepare prepare;
     int64_t bytes_min; /* answer when this much is there */
     int64_t bytes_max; /* over all items, in their order; the first batch may pass it */
     int64_t wait_ms;   /* or after this time */
@@ -51,17 +57,31 @@ void fetcher_stop(Fetcher *fetcher);
 bool fetcher_is_idle(const Fetcher *fetcher);
 void fetcher_reload(Fetcher *fetcher);
 
+/* The clients' sessions. */
+struct SessionCache *fetcher_sessions(Fetcher *fetcher);
+
 /* Starts a fetch; the answer comes exactly once, from the loop or from within this call. NULL when memory is
  * short, or when the answer was given already: started tells which. */
 FetchTask *fetch_start(Fetcher *fetcher, const FetchRequest *request, FetchAnswered done, void *argument,
                        bool *started);
+/* One more item. Its partition's topic is held until the fetch ends. False when memory is short. */
+MUST_CHECK bool fetch_add(FetchTask *task, FetchItem *item);
+/* Has it tried again in this turn of the loop. */
+void fetch_wake(FetchTask *task);
 /* No answer is wanted any more. */
 void fetch_cancel(FetchTask *task);
 
-/* Records were committed to the partition, or its topic is gone. */
+/* Records were committed to the partition, it has another leader, or its topic is gone. */
 void fetcher_moved(Fetcher *fetcher, Partition *partition);
+/* The partition's log begins at a later offset from now on. */
+void fetcher_trimmed(Fetcher *fetcher, Partition *partition, int64_t log_start_offset);
 /* Movements may have been missed: high watermarks are asked for again. */
 void fetcher_doubt(Fetcher *fetcher);
+/* Rises with every doubt: what was known of a partition under an older one (Partition.watermark_age) is not
+ * known any more. */
+uint32_t fetcher_generation(const Fetcher *fetcher);
+/* Partitions of the topic have another leader: who waits looks again. */
+void fetcher_lead(Fetcher *fetcher, Topic *topic);
 /* The topic was deleted: forget its segments, wake who waits. */
 void fetcher_forget(Fetcher *fetcher, Topic *topic);
 

@@ -2,14 +2,15 @@
 #ifndef STREAMHOUSE_FETCHER_INTERNAL_H
 #define STREAMHOUSE_FETCHER_INTERNAL_H
 
+#include "agent/read/fetch_wait.h"
 #include "agent/read/fetcher.h"
+#include "agent/read/session_cache.h"
 
 /* A task in the list of a partition it waits for. */
-struct FetchWait {
+typedef struct TaskWait {
+    FetchWait wait; /* first: its address is the TaskWait's */
     FetchTask *task;
-    FetchWait *prev;
-    FetchWait *next;
-};
+} TaskWait;
 
 struct FetchTask {
     Fetcher *fetcher;
@@ -20,7 +21,10 @@ struct FetchTask {
     bool scheduled;
     bool finished; /* answered or cancelled: callbacks only let go */
     FetchRequest request;
+    FetchItem **items;
     Topic **topics; /* held, one per item that has one: the items may be gone when the task ends */
+    int32_t count;  /* of items and topics */
+    int32_t capacity;
     FetchAnswered done;
     void *argument;
     int64_t deadline_ms;
@@ -29,7 +33,7 @@ struct FetchTask {
     int64_t bytes;  /* found by the last try */
     int moved_away; /* times that what its pointers named was gone */
     Collection records;
-    FetchWait *waits; /* one per item, NULL until it waits */
+    TaskWait *waits; /* one per item of the request, NULL until it waits */
     uv_timer_t *timer;
 };
 
@@ -54,6 +58,7 @@ struct Fetcher {
     Segments segments;
     Cache *cache;
     Collector collector;
+    SessionCache sessions;
     InlineReads inline_reads; /* to be asked for in this turn of the loop */
     uint32_t generation;      /* high watermarks asked for in an older one are doubted */
     bool draining;

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "common/batch_recompress.h"
 #include "common/record.h"
 
 enum { OUTPUT_MAX = 1 << 20 };
@@ -38,6 +39,32 @@ static void accepted_check(Slice batch, const BatchHeader *header, const BatchFa
     writer_free(&scratch);
 }
 
+/* Under another codec it is a valid batch with the same records, unless it gets too large. One codec is
+ * tried, since compressing takes long. */
+static void accepted_recompress(Slice batch, const BatchHeader *header, const BatchFacts *facts)
+{
+    CompressionCodec codec = (CompressionCodec)(header->crc % COMPRESSION_CODEC_COUNT);
+    Block *made;
+    BatchHeader made_header;
+    BatchFacts made_facts;
+    BatchRecompress how = { codec, COMPRESSION_LEVEL_DEFAULT, limits.batch_bytes_max, OUTPUT_MAX };
+    BatchError error = batch_recompress(batch, header, &how, &made);
+    assert((error.code == BATCH_OK) == (made != NULL));
+    if (!made) {
+        assert(error.code == BATCH_TOO_LARGE);
+        return;
+    }
+    Slice bytes = slice_of(made->bytes, made->size);
+    error = batch_header_read(bytes, &made_header);
+    assert(error.code == BATCH_OK && batch_crc_matches(bytes, &made_header) &&
+           batch_codec(&made_header) == codec);
+    error = codec == COMPRESSION_NONE ? batch_check(bytes, &made_header, &limits, &made_facts)
+                                      : batch_check_compressed(bytes, &made_header, &limits, &made_facts);
+    assert(error.code == BATCH_OK && made_facts.records_bytes == facts->records_bytes &&
+           made_facts.max_timestamp == facts->max_timestamp);
+    block_release(made);
+}
+
 static void batch_try(Slice batch, const BatchHeader *header)
 {
     BatchFacts facts;
@@ -48,6 +75,7 @@ static void batch_try(Slice batch, const BatchHeader *header)
     assert((error.code == BATCH_OK) == (error.message[0] == '\0'));
     if (error.code == BATCH_OK) {
         accepted_check(batch, header, &facts);
+        accepted_recompress(batch, header, &facts);
     }
 }
 

@@ -132,14 +132,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         turn();
     }
     close(ends[1]);
-    while (server->connections) {
+    while (server->connection_count > 0) {
         uv_run(&loop, UV_RUN_NOWAIT);
         held_end_all();
     }
     held_end_all();
     turn();
     if (server->request_count != 0 || server->receiving_bytes != 0 || server->handling_bytes != 0 ||
-        server->parked_count != 0) {
+        server->parked_count != 0 || server->unsent_bytes != 0) {
         abort(); /* something was not given back */
     }
     return 0;

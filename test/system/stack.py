@@ -8,6 +8,7 @@ import atexit
 import functools
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -40,10 +41,26 @@ def wait_until(condition, timeout=30.0, what="what was waited for"):
         time.sleep(0.02)
 
 
+RESERVED = []
+
+
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nobody listens on and no other test run is given while this one lasts: an agent keeps its port through its death,
+    and tests run beside each other. Below the ports that the kernel gives to outgoing connections; the reservation is a name among
+    abstract sockets, which goes with this process."""
+    while True:
+        port = random.randrange(10_000, 32_768)
+        name = socket.socket(socket.AF_UNIX)
+        try:
+            name.bind(f"\0streamhouse-test-port-{port}")
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            name.close()
+            continue
+        RESERVED.append(name)
+        return port
 
 
 def scratch_folder(name):
@@ -252,7 +269,9 @@ class Agent:
     def command(self):
         settings = {
             "database": self.stack.postgres.conninfo(), "store": self.stack.store.url, "agent_name": self.name,
-            "kafka_port": self.kafka_port, "http_port": self.http_port, **self.settings,
+            "kafka_port": self.kafka_port, "http_port": self.http_port,
+            "retention_interval_ms": "24h",  # many tests' records are years old
+            **self.settings,
         }
         return [str(AGENT), *[f"--{name.replace('_', '-')}={value}" for name, value in settings.items()],
                 *self.stack.store.flags]

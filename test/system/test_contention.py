@@ -9,7 +9,7 @@ from confluent_kafka import Producer
 from clients import CONFLUENT
 from records import plain
 
-pytestmark = [pytest.mark.sql, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.sql, pytest.mark.alone, pytest.mark.timeout(300)]
 
 WRITERS = 8
 SECONDS = 8.0

@@ -243,8 +243,8 @@ def test_a_slowly_arriving_request_is_answered(topic, hand):
 
 
 @pytest.mark.sql
-def test_groups_are_honestly_not_here(hand):
-    reply = hand.ask(wire.FIND_COORDINATOR, 1, string("a-group") + b"\0")
+def test_transactions_are_honestly_not_here(hand):
+    reply = hand.ask(wire.FIND_COORDINATOR, 1, string("a-transaction") + b"\1")
     _throttle, error = reply.take("ih")
     assert error == wire.COORDINATOR_NOT_AVAILABLE
     assert reply.string()

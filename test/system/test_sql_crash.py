@@ -7,6 +7,7 @@ producers with and without idempotence, on topics that are written inline, to ob
 ring turns fast. Afterwards every door has to show one and the same log, and that log has to agree with what everybody was told:
 see one_log.py. STREAMHOUSE_SEED repeats a run, as far as that is possible; STREAMHOUSE_ROUNDS says how many faults.
 """
+import collections
 import os
 import random
 import re
@@ -28,7 +29,8 @@ from one_log import History, Outcome
 from sql_session import connect
 from stack import Stack, wait_until
 
-pytestmark = [pytest.mark.sql, pytest.mark.timeout(600)]
+# Each of them needs a processor of its own: never two at a time.
+pytestmark = [pytest.mark.sql, pytest.mark.timeout(600), pytest.mark.xdist_group("sql_crash")]
 
 SEED = int(os.environ.get("STREAMHOUSE_SEED", random.SystemRandom().randrange(2**31)))
 ROUNDS = int(os.environ.get("STREAMHOUSE_ROUNDS", "12"))
@@ -48,6 +50,7 @@ class PlainProducer(threading.Thread):
         super().__init__(name="plain", daemon=True)
         self.history, self.topics = history, topics
         self.stopping, self.errors, self.done = threading.Event(), [], 0
+        self.refused = collections.Counter()
         self.producer = confluent_kafka.Producer({
             "bootstrap.servers": kafka, "enable.idempotence": False, "message.send.max.retries": 0, "acks": "all", "linger.ms": 1,
             "max.in.flight.requests.per.connection": 1, "reconnect.backoff.max.ms": 500, "message.timeout.ms": 10_000,
@@ -65,7 +68,9 @@ class PlainProducer(threading.Thread):
 
     def note(self, record):
         def delivered(error, message):
-            if not error:
+            if error:
+                self.refused[error.name()] += 1
+            else:
                 record.acknowledge((message.topic(), message.partition()), message.offset())
                 self.done += 1
         return delivered
@@ -146,7 +151,7 @@ class World:
         except AssertionError as error:
             names = [one.name for one in [*self.sql, self.plain]] + [load.topic for load in self.loads]
             stuck = [name for name, now, then in zip(names, self.progress(), before) if now == then]
-            raise AssertionError(f"{error}; these do not: {stuck}") from error
+            raise AssertionError(f"{error}; these do not: {stuck}; plain was told {self.plain.refused}") from error
 
     def finish(self):
         for writer in [*self.writers, self.plain]:

@@ -43,6 +43,8 @@ READS = {
     "lag": "SELECT * FROM streamhouse.lag",
     "sh_describe_topic": "SELECT partition, high_watermark, bytes FROM sh_describe_topic('orders')",
     "sh_describe_configs": "SELECT * FROM sh_describe_configs('orders')",
+    "sh_describe_broker_configs": "SELECT * FROM sh_describe_broker_configs()",
+    "sh_partition_sizes": "SELECT * FROM sh_partition_sizes()",
     "sh_grants": "SELECT * FROM sh_grants()",
     "sh_catalog": "SELECT count(*) FROM sh_catalog()",
     "sh_cluster_id": "SELECT sh_cluster_id()",
@@ -73,6 +75,7 @@ def test_what_writes_says_that_it_cannot(pair):
         "sh_agent_heartbeat('one', md5('x')::uuid, 'h', 1, NULL, NULL, NULL, NULL, 1000, 0)", "sh_agent_leave(1, md5('x')::uuid)",
         "sh_reserve_objects(1, 1, 1000)", "sh_reserve_inline()", "sh_init_producer()", "sh_sample(0)", "sh_reap(1, 1)",
         "sh_produce('orders', 'x')", "sh_enqueue('orders', 'x')", "sh_poll('readers', '{orders}')", "sh_delete_group('readers')",
+        "sh_delete_records('orders', 0)",
         "sh_commit_object(1, 1, 100, streamhouse.pack_commit_row(1, 0, 1))", "sh_commit_inline(1, 1, '\\x00', streamhouse.pack_commit_row(1, 0, 1))",
     ]:
         with pytest.raises(RuntimeError, match="read-only transaction|recovery") as refused:

@@ -1,4 +1,6 @@
 /* settings_test.c: where settings come from, what they accept and what they say when they do not. */
+#include "agent/broker_configs.h"
+#include "agent/setting_value.h"
 #include "agent/settings.h"
 
 #include <limits.h>
@@ -134,6 +136,68 @@ TEST(a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default)
     CHECK_INT(settings.intent_pool, 3);
     CHECK_INT(settings.delete_parallel, 1);
     settings_free(&settings);
+}
+
+TEST(what_the_brain_says_lies_over_everything_and_goes_again)
+{
+    char *flags[] = { "x", "--default-partitions=5" };
+    Settings settings;
+    SettingOverlay overlays[] = { { .id = SETTING_ID_default_partitions, .value = "7" },
+                                  { .id = SETTING_ID_auto_create_topics, .value = "false" } };
+    Status status = LOAD(&settings, flags, no_variables);
+    CHECK_STR(status.message, "");
+    status = settings_overlay(&settings, overlays, 2, NULL, NULL);
+    CHECK_STR(status.message, "");
+    CHECK_INT(settings.default_partitions, 7);
+    CHECK(!settings.auto_create_topics);
+    CHECK_INT(settings.origins[SETTING_ID_default_partitions], SETTING_FROM_BRAIN);
+    CHECK_STR(settings.overlays[0].beneath, "5");
+    CHECK_INT(settings.overlays[0].beneath_origin, SETTING_FROM_FLAG);
+    CHECK_STR(settings.overlays[1].beneath, "true");
+    status = settings_reload(&settings, NULL, NULL);
+    CHECK_STR(status.message, "");
+    CHECK_INT(settings.default_partitions, 7);
+    status = settings_overlay(&settings, NULL, 0, NULL, NULL);
+    CHECK_STR(status.message, "");
+    CHECK_INT(settings.default_partitions, 5);
+    CHECK(settings.auto_create_topics);
+    settings_free(&settings);
+}
+
+TEST(a_value_of_the_brain_that_is_not_allowed_changes_nothing)
+{
+    Settings settings;
+    SettingOverlay overlays[] = { { .id = SETTING_ID_auto_create_topics, .value = "false" },
+                                  { .id = SETTING_ID_default_partitions, .value = "0" } };
+    Status status = LOAD(&settings, no_flags, no_variables);
+    CHECK_STR(status.message, "");
+    status = settings_overlay(&settings, overlays, 2, NULL, NULL);
+    CHECK(strstr(status.message, "default_partitions") && strstr(status.message, "broker config"));
+    CHECK(settings.auto_create_topics);
+    CHECK_INT(settings.overlay_count, 0);
+    settings_free(&settings);
+}
+
+TEST(values_are_told_as_kafka_writes_them)
+{
+    Settings settings;
+    char text[SETTING_OVERLAY_BYTES];
+    Status status = LOAD(&settings, no_flags, no_variables);
+    CHECK_STR(status.message, "");
+    setting_plain(&settings, SETTING_ID_fetch_bytes_max, text, sizeof(text));
+    CHECK_STR(text, "57671680");
+    setting_plain(&settings, SETTING_ID_auto_create_topics, text, sizeof(text));
+    CHECK_STR(text, "true");
+    setting_plain(&settings, SETTING_ID_lease_ttl_ms, text, sizeof(text));
+    CHECK_STR(text, "10000");
+    settings_free(&settings);
+}
+
+TEST(a_broker_config_is_a_setting_that_can_be_reloaded)
+{
+    for (const BrokerConfig *config = broker_configs; config->name; config++) {
+        CHECK(setting_rows[config->id].flags & SETTING_RELOADABLE);
+    }
 }
 
 TEST(each_value_remembers_where_it_came_from)
