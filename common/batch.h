@@ -84,6 +84,7 @@ typedef struct BatchFacts {
     int64_t max_timestamp; /* greatest of the records', -1 none. When it is not the header's, use
                               batch_set_max_timestamp(). */
     size_t records_bytes;  /* of the records, not compressed */
+    bool records_refused;  /* the batch was refused for what single records say: batch_find_refused() */
 } BatchFacts;
 
 static inline CompressionCodec batch_codec(const BatchHeader *header)
@@ -148,6 +149,14 @@ MUST_CHECK BatchError batch_check(Slice batch, const BatchHeader *header, const 
  * BATCH_RECORD_INVALID. Slow: meant for a worker thread. An uncompressed batch is BATCH_OK at once. */
 MUST_CHECK BatchError batch_check_compressed(Slice batch, const BatchHeader *header,
                                              const BatchLimits *limits, BatchFacts *facts);
+
+/* Told of a record that is refused: its place in the batch, and why. */
+typedef void (*BatchRefused)(void *argument, int32_t index, const BatchError *error);
+
+/* Walks a batch again that was refused with facts->records_refused, and tells of every record that has no
+ * place, key or timestamp as it should. Returns their number. Slow for a compressed batch. */
+size_t batch_find_refused(Slice batch, const BatchHeader *header, const BatchLimits *limits,
+                          BatchRefused refused, void *argument);
 
 /* Whether the stored checksum is that of the bytes: for what comes back from a store. */
 bool batch_crc_matches(Slice batch, const BatchHeader *header);

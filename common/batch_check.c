@@ -144,6 +144,7 @@ static BatchError stream_check(RecordStream *stream, const BatchHeader *header, 
         }
         BatchError error = record_check(record, i, header, limits, &timestamp);
         if (error.code != BATCH_OK) {
+            facts->records_refused = true;
             return error;
         }
         if (i == 0 || timestamp > facts->max_timestamp) {
@@ -168,7 +169,7 @@ static BatchError records_check(Slice batch, const BatchHeader *header, const Ba
     BatchError error = stream_check(&stream, header, limits, &found);
     record_stream_close(&stream);
     if (facts) {
-        *facts = error.code == BATCH_OK ? found : (BatchFacts){ 0 };
+        *facts = error.code == BATCH_OK ? found : (BatchFacts){ .records_refused = found.records_refused };
     }
     return error;
 }
@@ -204,4 +205,23 @@ BatchError batch_check_compressed(Slice batch, const BatchHeader *header, const 
         return batch_ok();
     }
     return records_check(batch, header, limits, facts);
+}
+
+size_t batch_find_refused(Slice batch, const BatchHeader *header, const BatchLimits *limits,
+                          BatchRefused refused, void *argument)
+{
+    size_t count = 0;
+    Slice record;
+    int64_t timestamp;
+    RecordStream stream;
+    record_stream_open(&stream, batch, header, limits->decompressed_bytes_max);
+    for (int32_t i = 0; i < header->record_count && record_stream_next(&stream, &record); i++) {
+        BatchError error = record_check(record, i, header, limits, &timestamp);
+        if (error.code != BATCH_OK) {
+            refused(argument, i, &error);
+            count++;
+        }
+    }
+    record_stream_close(&stream);
+    return count;
 }

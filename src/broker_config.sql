@@ -41,6 +41,12 @@ INSERT INTO streamhouse.broker_config_definition (name, type, default_value, min
  'Most members of a classic group. The agent''s setting group_members_max.'),
 ('group.min.session.timeout.ms', 'int', '6000', 1, 86400000, true,
  'Shortest session timeout that a member of a classic group may ask for. The agent''s setting group_session_min_ms.'),
+('group.consumer.heartbeat.interval.ms', 'int', '5000', 1, 3600000, false,
+ 'How often members of a consumer group (group.protocol=consumer) are to send heartbeats, unless the group says otherwise. PostgreSQL''s setting streamhouse.consumer_heartbeat_interval, when it is not set here.'),
+('group.consumer.session.timeout.ms', 'int', '45000', 1, 86400000, false,
+ 'After what silence a member of a consumer group (group.protocol=consumer) is removed, unless the group says otherwise. PostgreSQL''s setting streamhouse.consumer_session_timeout, when it is not set here.'),
+('offsets.retention.minutes', 'int', '10080', 1, 2147483647, false,
+ 'How long a group without members keeps its committed offsets. PostgreSQL''s setting streamhouse.offsets_retention, when it is not set here.'),
 ('num.partitions', 'int', '1', 1, 10000, true,
  'Partitions of topics that are created without a number. The agent''s setting default_partitions.');
 
@@ -99,6 +105,13 @@ AS $$
     ORDER BY c.name, c.agent_id DESC
 $$;
 COMMENT ON FUNCTION sh_broker_configs IS 'Broker configs that were set for an agent or, where it has none of its own, for all of them: what it is to put over its settings.';
+
+CREATE FUNCTION streamhouse.broker_config_set(name text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT c.value FROM streamhouse.broker_config AS c WHERE c.agent_id = 0 AND c.name = broker_config_set.name
+$$;
+COMMENT ON FUNCTION streamhouse.broker_config_set IS 'What a broker config was set to for the whole cluster; null: nothing was set.';
 
 -- A negative number means no limit, in whatever unit.
 CREATE FUNCTION streamhouse.topic_default_write() RETURNS void

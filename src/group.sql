@@ -153,7 +153,7 @@ COMMENT ON COLUMN streamhouse.group_offset.partition IS 'Number of the partition
 COMMENT ON COLUMN streamhouse.group_offset.commit_id IS 'Counts the commits of the partition.';
 COMMENT ON COLUMN streamhouse.group_offset.committed_offset IS 'Offset to go on from; -1: none was committed.';
 COMMENT ON COLUMN streamhouse.group_offset.leader_epoch IS 'Leader epoch of the last record before it; -1: not known.';
-COMMENT ON COLUMN streamhouse.group_offset.metadata IS 'What the client wrote beside it.';
+COMMENT ON COLUMN streamhouse.group_offset.metadata IS 'What the client wrote beside it. Bytes that are no text are \x and hexadecimal digits, and so is text that begins with \x.';
 COMMENT ON COLUMN streamhouse.group_offset.member_id IS 'Member that committed it; null: somebody outside of the group.';
 COMMENT ON COLUMN streamhouse.group_offset.committed_at IS 'When it was committed.';
 

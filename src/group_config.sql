@@ -15,7 +15,7 @@ CREATE FUNCTION streamhouse.group_config_definitions()
 RETURNS TABLE (name text, type text, default_value int, minimum int, maximum int, documentation text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT d.name, 'int', streamhouse.setting(d.setting), streamhouse.setting(d.setting || '_min'), streamhouse.setting(d.setting || '_max'),
+    SELECT d.name, 'int', coalesce(streamhouse.broker_config_set('group.' || d.name)::int, streamhouse.setting(d.setting)), streamhouse.setting(d.setting || '_min'), streamhouse.setting(d.setting || '_max'),
            d.documentation
     FROM (VALUES ('consumer.heartbeat.interval.ms', 'streamhouse.consumer_heartbeat_interval',
                   'How often members of the group (group.protocol=consumer) are to send heartbeats.'),
@@ -27,8 +27,10 @@ COMMENT ON FUNCTION streamhouse.group_config_definitions IS 'Every config that a
 CREATE FUNCTION streamhouse.group_timing("group" text, OUT session_timeout_ms int, OUT heartbeat_interval_ms int)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT coalesce((c.config ->> 'consumer.session.timeout.ms')::int, streamhouse.setting('streamhouse.consumer_session_timeout')),
-           coalesce((c.config ->> 'consumer.heartbeat.interval.ms')::int, streamhouse.setting('streamhouse.consumer_heartbeat_interval'))
+    SELECT coalesce((c.config ->> 'consumer.session.timeout.ms')::int, streamhouse.broker_config_set('group.consumer.session.timeout.ms')::int,
+                    streamhouse.setting('streamhouse.consumer_session_timeout')),
+           coalesce((c.config ->> 'consumer.heartbeat.interval.ms')::int, streamhouse.broker_config_set('group.consumer.heartbeat.interval.ms')::int,
+                    streamhouse.setting('streamhouse.consumer_heartbeat_interval'))
     FROM (SELECT) AS one LEFT JOIN streamhouse.group_config AS c ON c.name = "group"
 $$;
 COMMENT ON FUNCTION streamhouse.group_timing IS 'Session timeout and heartbeat interval in effect for a group.';
@@ -65,6 +67,13 @@ AS $$
     ORDER BY d.name
 $$;
 COMMENT ON FUNCTION sh_describe_group_configs IS 'Every config of a consumer group, which need not exist, with its value in effect.';
+
+CREATE FUNCTION sh_configured_groups() RETURNS SETOF text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT c.name FROM streamhouse.group_config AS c ORDER BY c.name
+$$;
+COMMENT ON FUNCTION sh_configured_groups IS 'Names of the consumer groups that have configs of their own.';
 
 CREATE FUNCTION sh_alter_group_config("group" text, config jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp

@@ -64,7 +64,8 @@ AS $$
 DECLARE
     groups_max CONSTANT int := 500;
     rows_max CONSTANT int := streamhouse.reap_rows_max();
-    retention CONSTANT interval := make_interval(secs => streamhouse.setting('streamhouse.offsets_retention'));
+    retention CONSTANT interval := make_interval(secs => coalesce(streamhouse.broker_config_set('offsets.retention.minutes')::float8 * 60,
+                                                                streamhouse.setting('streamhouse.offsets_retention')));
     expired_before CONSTANT timestamptz := clock_timestamp() - retention;
     swept streamhouse.cluster;
     seen int[];

@@ -151,7 +151,7 @@ BEGIN
     SELECT array_agg(CASE WHEN errors[w.request] <> 0 THEN errors[w.request]
                           WHEN w.partition < 0 OR w.partition >= coalesce(t.partitions, 0) THEN 3
                           WHEN w.topic_id = ANY (denied) THEN 29
-                          WHEN octet_length(w.metadata) > 4096 THEN 12
+                          WHEN octet_length(w.metadata) > CASE WHEN w.metadata LIKE '\\x%' THEN 2 + 2 * 4096 ELSE 4096 END THEN 12 -- in hex, it is bytes
                           WHEN w."offset" < 0 THEN 42
                           ELSE 0 END ORDER BY w.n)
     INTO checked

@@ -1,6 +1,7 @@
 /* offset_commit.c: OffsetCommit and OffsetDelete. What cannot be committed is told at once; the rest goes to
  * the brain, commits together with those of other connections (offset_gather.h). */
 #include "agent/api/api.h"
+#include "agent/api/offset_metadata.h"
 #include "agent/api/offset_gather.h"
 #include "agent/brain/brain.h"
 #include "agent/group/service.h"
@@ -66,24 +67,28 @@ static void commit_partition(CommitState *state, const Topic *topic, KafkaError 
                              const KafkaOffsetCommitRequestPartition *asked,
                              KafkaOffsetCommitResponsePartition *answer)
 {
+    Slice metadata = SLICE_NULL;
     answer->partition_index = asked->partition_index;
     if (error == KAFKA_ERROR_NONE && !topic_partition(topic, asked->partition_index)) {
         error = KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION;
-    } else if (error == KAFKA_ERROR_NONE && !api_text_is_storable(asked->committed_metadata)) {
-        error = KAFKA_ERROR_INVALID_REQUEST;
+    } else if (error == KAFKA_ERROR_NONE && asked->committed_metadata.size > OFFSET_METADATA_MAX) {
+        error = KAFKA_ERROR_OFFSET_METADATA_TOO_LARGE;
+    } else if (error == KAFKA_ERROR_NONE &&
+               !offset_metadata_to_text(&state->request->arena, asked->committed_metadata, &metadata)) {
+        error = KAFKA_ERROR_OFFSET_METADATA_TOO_LARGE; /* all of the request's */
     }
     answer->error_code = (int16_t)error;
     if (error != KAFKA_ERROR_NONE) {
         return;
     }
     answer->error_code = KAFKA_ERROR_COORDINATOR_LOAD_IN_PROGRESS; /* until the brain answers */
-    state->metadata_bytes += asked->committed_metadata.size;
+    state->metadata_bytes += metadata.size;
     state->committing.entries[state->committing.count++] = (OffsetEntry){
         .topic_id = topic->topic_id,
         .partition = asked->partition_index,
         .offset = asked->committed_offset,
         .leader_epoch = asked->committed_leader_epoch,
-        .metadata = asked->committed_metadata,
+        .metadata = metadata,
         .error_code = &answer->error_code,
     };
 }

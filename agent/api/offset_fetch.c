@@ -2,6 +2,7 @@
  * ask for one group, are turned into the newer form first, and the answer back at the end. There are no
  * transactions that could still change an offset, so every answer is stable. */
 #include "agent/api/api.h"
+#include "agent/api/offset_metadata.h"
 #include "agent/brain/brain.h"
 #include "agent/jobs/lease.h"
 
@@ -115,12 +116,13 @@ static void fetch_reply_error(FetchState *state, KafkaError error)
     fetch_reply(state);
 }
 
-static void partition_apply(FetchedPartition *partition, const BrainResult *result, int row)
+/* False when memory is short. */
+static bool partition_apply(FetchedPartition *partition, const BrainResult *result, int row, Arena *arena)
 {
     partition->committed_offset = brain_int8(result, row, ROW_OFFSET);
     partition->committed_leader_epoch = brain_int4(result, row, ROW_EPOCH);
-    partition->metadata = brain_text(result, row, ROW_METADATA);
     partition->error_code = brain_int2(result, row, ROW_ERROR);
+    return offset_metadata_of_text(arena, brain_text(result, row, ROW_METADATA), &partition->metadata);
 }
 
 /* Rows from first on that are of the same group and topic. */
@@ -149,7 +151,9 @@ static bool topic_apply(FetchState *state, const BrainResult *result, int first,
     }
     for (int i = 0; i < rows; i++) {
         partitions[i].partition_index = brain_int4(result, first + i, ROW_PARTITION);
-        partition_apply(&partitions[i], result, first + i);
+        if (!partition_apply(&partitions[i], result, first + i, arena)) {
+            return false;
+        }
     }
     added->name = slice_of_text(topic->name);
     memcpy(added->topic_id.bytes, topic->uuid, sizeof(topic->uuid));
@@ -196,7 +200,7 @@ static bool fetch_apply(FetchState *state, const BrainResult *result, bool *fits
         int rows = 1;
         if (!brain_is_null(result, row, ROW_PLACE)) {
             if (place >= 1 && (size_t)place <= state->count) {
-                partition_apply(state->places[place - 1], result, row);
+                *fits = partition_apply(state->places[place - 1], result, row, &state->request->arena);
             }
         } else if (brain_is_null(result, row, ROW_TOPIC)) {
             group_fail(state, &state->groups[request - 1], (KafkaError)brain_int2(result, row, ROW_ERROR));

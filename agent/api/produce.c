@@ -16,6 +16,7 @@
 enum {
     PRODUCE_OLDEST = 3,
     PRODUCE_ZSTD_OLDEST = 7,
+    PRODUCE_RECORD_ERRORS_OLDEST = 8,
     PRODUCE_LEADER_OLDEST = 10, /* the answer may name the leader */
     PRODUCE_TIMEOUT_MIN_MS = 100,
     PRODUCE_TIMEOUT_MAX_MS = 10 * 60 * 1000,
@@ -150,6 +151,51 @@ static BatchError produce_check(const KafkaRequest *request, const TopicConfig *
         header->max_timestamp = facts->max_timestamp;
     }
     return error;
+}
+
+/* The records of a batch that are at fault; without memory for them the batch is refused as a whole. */
+typedef struct ProduceFaults {
+    KafkaProduceResponseRecordError *items;
+    int32_t count;
+    bool timestamps;
+} ProduceFaults;
+
+static void produce_count_fault(void *argument, int32_t index, const BatchError *error)
+{
+    ProduceFaults *faults = argument;
+    (void)index;
+    faults->timestamps |= error->code == BATCH_TIMESTAMP_INVALID;
+    faults->count++;
+}
+
+static void produce_note_fault(void *argument, int32_t index, const BatchError *error)
+{
+    ProduceFaults *faults = argument;
+    faults->items[faults->count++] = (KafkaProduceResponseRecordError){
+        .batch_index = index,
+        .batch_index_error_message = slice_of_text(kafka_error_text(error->code)),
+    };
+}
+
+/* KIP-467: a client gives up on these and sends the others of the batch again. As in Kafka, a timestamp at
+ * fault is what the whole is said to suffer from. */
+static void produce_name_faults(ProduceTask *task, KafkaProduceResponsePartition *answer,
+                                const TopicConfig *config, Slice records, const BatchHeader *header,
+                                int64_t now_ms)
+{
+    BatchLimits limits = produce_limits(task->request, config, now_ms);
+    ProduceFaults faults = { 0 };
+    (void)batch_find_refused(records, header, &limits, produce_count_fault, &faults);
+    faults.items =
+        kafka_items_new(&task->request->arena, &KAFKA_PRODUCE_RESPONSE_RECORD_ERROR, (size_t)faults.count);
+    if (!faults.items) {
+        return;
+    }
+    faults.count = 0;
+    (void)batch_find_refused(records, header, &limits, produce_note_fault, &faults);
+    answer->error_code = faults.timestamps ? BATCH_TIMESTAMP_INVALID : answer->error_code;
+    answer->record_errors.items = faults.items;
+    answer->record_errors.count = faults.count;
 }
 
 static void produce_not_leader(ProduceTask *task, KafkaProduceResponsePartition *answer,
@@ -298,6 +344,9 @@ static void produce_partition(ProduceTask *task, Topic *topic, const KafkaProduc
     if (error.code != BATCH_OK) {
         metric_add(METRIC_PRODUCE_INVALID, 1);
         produce_refuse(task, answer, (KafkaError)error.code, error.message);
+        if (facts.records_refused && task->request->version >= PRODUCE_RECORD_ERRORS_OLDEST) {
+            produce_name_faults(task, answer, &topic->config, sent->records, &header, now_ms);
+        }
         return;
     }
     produce_take(task, answer, partition, sent->records, &header, &facts, now_ms);

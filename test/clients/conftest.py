@@ -10,6 +10,8 @@ HERE = Path(__file__).resolve().parent
 DEPS = HERE.parents[1] / ".deps"
 sys.path.insert(0, str(HERE))
 
+from programs import PYTHON, Client, Member, Tools  # noqa: E402
+
 
 def run(*command, **options):
     done = subprocess.run([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -42,7 +44,7 @@ def fetch_java(version):
     def make(folder):
         run("mvn", "-q", "-B", "-f", HERE / "java/pom.xml", f"-Dkafka.version={version}", "dependency:copy-dependencies",
             f"-DoutputDirectory={folder}/lib")
-        run("javac", "-cp", f"{folder}/lib/*", "-d", folder / "classes", HERE / "java/Client.java")
+        run("javac", "-cp", f"{folder}/lib/*", "-d", folder / "classes", *sorted((HERE / "java").glob("*.java")))
     return make
 
 
@@ -55,12 +57,44 @@ def fetched():
     """Where a client is, fetched at its first use."""
     def fetch(name):
         kind, _, version = name.partition(" ")
-        if kind == "python":
+        if name in PYTHON:
             return once(DEPS / "python", (HERE / "python/requirements.txt").read_text(), fetch_python)
         if kind == "javascript":
             return once(DEPS / "javascript", (HERE / "javascript/package.json").read_text(), fetch_javascript)
         if kind == "go":
             return once(DEPS / "go", (HERE / "go/client.go").read_text() + (HERE / "go/go.sum").read_text(), fetch_go)
-        recipe = (HERE / "java/pom.xml").read_text() + (HERE / "java/Client.java").read_text()
+        recipe = "".join(path.read_text() for path in sorted((HERE / "java").iterdir()))
         return once(DEPS / f"java-{version}", recipe, fetch_java(version))
     return fetch
+
+
+@pytest.fixture
+def client(request, fetched):
+    return Client(request.param, fetched(request.param))
+
+
+@pytest.fixture
+def join(fetched):
+    """Starts members of groups, and ends those that are left over."""
+    members = []
+
+    def start(name, kafka, topic, group, protocol, *instance):
+        members.append(Member(Client(name, fetched(name)), kafka, topic, group, protocol, *instance))
+        return members[-1]
+    yield start
+    for member in members:
+        member.kill()
+
+
+@pytest.fixture(scope="session")
+def tools_of(fetched):
+    """Kafka's tools of a release; all tests share its JVM."""
+    running = {}
+
+    def get(version):
+        if version not in running:
+            running[version] = Tools(fetched(f"java {version}"), version)
+        return running[version]
+    yield get
+    for tools in running.values():
+        tools.close()

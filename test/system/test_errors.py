@@ -190,6 +190,17 @@ def test_a_too_large_batch_is_said_to_be_so(topic, hand):
     assert hand.produce(topic, 0, batch([bytes(1_100_000)]))[0] == wire.MESSAGE_TOO_LARGE
 
 
+def test_the_records_that_a_batch_is_refused_for_are_named(stack, topic_name, hand):
+    stack.create_topic(topic_name, cleanup_policy="compact")
+    hand.send_produce(topic_name, 0, batch([b"keyless", b"likewise"]), version=8)
+    reply = hand.receive()
+    reply.take("i"), reply.string(), reply.take("i")
+    _partition, error, _offset, _time, _start = reply.take("ihqqq")
+    assert error == wire.INVALID_RECORD
+    assert [(reply.take("i"), bool(reply.string())) for _ in range(reply.take("i"))] == [(0, True), (1, True)]
+    assert "no key" in reply.string()
+
+
 def test_an_unsupported_version_of_api_versions_is_answered_in_version_zero(hand):
     reply = hand.ask(wire.API_VERSIONS, 99, b"\0")
     assert reply.take("h") == wire.UNSUPPORTED_VERSION

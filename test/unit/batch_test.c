@@ -414,6 +414,55 @@ TEST(keyless_records_are_invalid_where_keys_are_required)
     }
 }
 
+typedef struct Refusals {
+    size_t count;
+    int32_t indices[8];
+    int16_t codes[8];
+} Refusals;
+
+static void refusal_note(void *argument, int32_t index, const BatchError *error)
+{
+    Refusals *seen = argument;
+    seen->indices[seen->count] = index;
+    seen->codes[seen->count++] = error->code;
+}
+
+TEST(every_record_that_is_at_fault_is_found)
+{
+    BatchLimits limits = fixture_limits;
+    limits.keys_required = true;
+    limits.now_ms = 1000;
+    limits.timestamp_after_max_ms = 500;
+    for (int codec = 0; codec < COMPRESSION_CODEC_COUNT; codec++) {
+        Writer batch;
+        RecordBuilder builder;
+        RecordBatchOptions options = fixture_options((CompressionCodec)codec);
+        writer_init(&batch);
+        record_builder_init(&builder, &options);
+        for (int i = 0; i < 6; i++) {
+            record_builder_add(&builder, &(RecordInput){ .key = i % 2 ? SLICE_NULL : SLICE_LITERAL("k"),
+                                                         .timestamp = i == 4 ? 9999 : 1000,
+                                                         .value = SLICE_LITERAL("v") });
+        }
+        Status status = record_builder_finish(&builder, &batch);
+        CHECK(status_is_ok(&status));
+        BatchFacts facts;
+        BatchHeader header;
+        Refusals seen = { 0 };
+        CHECK_INT(check_with(bytes_of(&batch), &limits, &facts), BATCH_RECORD_INVALID);
+        CHECK(facts.records_refused);
+        CHECK_INT(batch_header_read(bytes_of(&batch), &header).code, BATCH_OK);
+        CHECK_INT(batch_find_refused(bytes_of(&batch), &header, &limits, refusal_note, &seen), 4);
+        for (int i = 0; i < 4; i++) {
+            static const int32_t at_fault[] = { 1, 3, 4, 5 };
+            CHECK_INT(seen.indices[i], at_fault[i]);
+            CHECK_INT(seen.codes[i], i == 2 ? BATCH_TIMESTAMP_INVALID : BATCH_RECORD_INVALID);
+        }
+        record_builder_free(&builder);
+        writer_free(&batch);
+    }
+}
+
 TEST(a_compressed_batch_that_unfolds_beyond_the_limit_is_too_large)
 {
     for (int codec = 1; codec < COMPRESSION_CODEC_COUNT; codec++) {

@@ -1,4 +1,4 @@
-// client.go produce|consume KAFKA TOPIC PARTITION CODEC|COUNT: franz-go, with lines as in line.py.
+// client.go produce|consume|member …: franz-go, with lines as in line.py and members.py.
 package main
 
 import (
@@ -6,10 +6,13 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"io"
 	"log"
 	"os"
+	"sort"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -114,10 +117,72 @@ func consume(ctx context.Context, kafka, topic string, partition int32, count in
 	}
 }
 
+var balancers = map[string]kgo.GroupBalancer{"range": kgo.RangeBalancer(), "cooperative-sticky": kgo.CooperativeStickyBalancer()}
+
+// held is what a member has been assigned and not revoked.
+type held struct {
+	sync.Mutex
+	partitions map[int32]bool
+}
+
+func (h *held) change(named []int32, add bool) {
+	h.Lock()
+	defer h.Unlock()
+	for _, partition := range named {
+		if add {
+			h.partitions[partition] = true
+		} else {
+			delete(h.partitions, partition)
+		}
+	}
+	numbers := make([]int, 0, len(h.partitions))
+	for partition := range h.partitions {
+		numbers = append(numbers, int(partition))
+	}
+	sort.Ints(numbers)
+	words := make([]string, 0, len(numbers))
+	for _, partition := range numbers {
+		words = append(words, strconv.Itoa(partition))
+	}
+	fmt.Println("assigned " + strings.Join(words, ","))
+}
+
+func leaveOrdered() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		cancel()
+	}()
+	return ctx
+}
+
+func member(kafka, topic, group, protocol string) {
+	owned := &held{partitions: map[int32]bool{}}
+	lose := func(_ context.Context, _ *kgo.Client, lost map[string][]int32) { owned.change(lost[topic], false) }
+	client := open(kafka, kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic), kgo.Balancers(balancers[protocol]), kgo.DisableAutoCommit(),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.OnPartitionsRevoked(lose), kgo.OnPartitionsLost(lose),
+		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, got map[string][]int32) { owned.change(got[topic], true) }))
+	for ordered := leaveOrdered(); ordered.Err() == nil; {
+		fetches := client.PollFetches(ordered)
+		fetches.EachRecord(func(record *kgo.Record) {
+			fmt.Printf("record %d %d %s\n", record.Partition, record.Offset, encode(record.Value))
+		})
+		if err := client.CommitUncommittedOffsets(context.Background()); err != nil {
+			log.Print(err)
+		}
+	}
+	client.Close()
+	fmt.Println("closed")
+}
+
 func main() {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	words := os.Args[1:]
+	if words[0] == "member" {
+		member(words[1], words[2], words[3], words[4])
+		return
+	}
 	partition := int32(number(words[3]))
 	switch words[0] {
 	case "produce":

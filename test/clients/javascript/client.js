@@ -1,4 +1,4 @@
-// client.js produce|consume KAFKA TOPIC PARTITION CODEC|COUNT: kafkajs, with lines as in line.py.
+// client.js produce|consume|member …: kafkajs, with lines as in line.py and members.py.
 // kafkajs consumes by groups only, so consume() goes one floor down, to its own connection, encoder and decoder.
 'use strict';
 
@@ -80,8 +80,29 @@ async function consume(kafka, topic, partition, count) {
   await cluster.disconnect();
 }
 
+async function member(kafka, topic, group) {
+  const client = new Kafka({ brokers: kafka.split(','), logLevel: logLevel.ERROR });
+  const consumer = client.consumer({ groupId: group });
+  consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
+    console.log(`assigned ${(payload.memberAssignment[topic] || []).sort((a, b) => a - b).join(',')}`);
+  });
+  await consumer.connect();
+  await consumer.subscribe({ topics: [topic], fromBeginning: true });
+  await consumer.run({
+    autoCommit: false,
+    eachMessage: async ({ partition, message }) => {
+      console.log(`record ${partition} ${message.offset} ${encode(message.value)}`);
+      await consumer.commitOffsets([{ topic, partition, offset: (BigInt(message.offset) + 1n).toString() }]);
+    },
+  });
+  process.stdin.resume();
+  await new Promise((resolve) => process.stdin.on('end', resolve));
+  await consumer.disconnect();
+  console.log('closed');
+}
+
 const [verb, ...rest] = process.argv.slice(2);
-({ produce, consume })[verb](...rest).catch((error) => {
+({ produce, consume, member })[verb](...rest).catch((error) => {
   console.error(error);
   process.exit(1);
 });
