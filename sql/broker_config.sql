@@ -90,6 +90,7 @@ SELECT sh_alter_configs('topic', 'c', '[{"name": "preallocate", "operation": "de
 SELECT sh_alter_configs('topic', 'c', '[{"name": "retention.ms", "operation": "set", "value": "1"}, {"name": "retention.ms", "operation": "delete"}]');
 \echo :LAST_ERROR_SQLSTATE
 SELECT sh_alter_configs('topic', 'c', '[{"name": "retention.ms", "operation": "set", "value": null}]');
+SELECT sh_alter_configs('topic', 'c', (SELECT jsonb_agg(jsonb_build_object('name', 'c' || n, 'operation', 'delete')) FROM generate_series(1, 10000) AS n));
 \echo :LAST_ERROR_SQLSTATE
 SELECT sh_alter_configs('topic', 'c', '[{"name": "retention.ms", "operation": "append", "value": "1"}]');
 \echo :LAST_ERROR_SQLSTATE

@@ -47,4 +47,5 @@ SELECT emptied_at IS NOT NULL AS is_empty FROM streamhouse.consumer_group;
 SELECT sh_delete_group('gc'), sh_delete_topic('gc') IS NOT NULL AS deleted;
 -- configs are by name, and stay
 SELECT name, value FROM sh_describe_group_configs('gc') WHERE NOT is_default;
+SELECT count(*) = (SELECT count(*) FROM streamhouse.group_config) AS all_are_named FROM sh_configured_groups();
 DELETE FROM streamhouse.group_config;

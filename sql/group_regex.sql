@@ -21,7 +21,8 @@ INSERT INTO expression (regex) VALUES ('a.*?'), ('a+?b'), ('(?i)ORDERS'), ('(?i:
     ('x{'), ('x{1,'), ('x{,2}'), ('[]a]'), ('[a-]'), ('[+--]'), ('é'), ('[é-ü]'), ('[^é]');
 -- what it does not know, or what would take long
 INSERT INTO expression (regex) VALUES ('('), ('a)'), ('['), ('[b-a]'), ('[[:letter:]]'), ('*'), ('a**'), ('a*+'), ('a{2}{2}'), ('|*'), ('(*a)'), ('a{3,2}'), ('a{256}'), ('\1'), ('(a)\1'), ('\k<n>'), ('(?=a)'), ('(?!a)'), ('(?<=a)b'), ('(?<!a)b'), ('(?>a)'),
-    ('(?z)a'), ('(?'), ('(?P<>a)'), ('(?i-)a'), ('\Z'), ('\e'), ('\p{Greek}'), ('\pX'), ('\x{110000}'), ('a\'), ('((a{100}){100})'), (repeat('.?', 100)), (repeat('(', 60) || repeat(')', 60)), ('(.*a.{20}.*){50}');
+    ('(?z)a'), ('(?'), ('(?P<>a)'), ('(?i-)a'), ('\Z'), ('\e'), ('\p{Greek}'), ('\pX'), ('\x{110000}'), ('a\'), ('((a{100}){100})'), (repeat('.?', 100)), (repeat('(', 60) || repeat(')', 60)), ('(.*a.{20}.*){50}'),
+    ('((((()?){255}){255}){255})'), ('((((?i)){255}){255})'), ('(((|||)*){255}){255}');
 SELECT left(regex, 40) AS regex, pg_temp.matches(regex) FROM expression ORDER BY id;
 SELECT streamhouse.regex_translate(repeat('a', 1025));
 SELECT streamhouse.regex_translate(repeat('é', 512)) IS NOT NULL AS taken;
@@ -29,6 +30,20 @@ SELECT streamhouse.regex_translate('a(b');
 -- what is taken is PostgreSQL's to read, and quickly: nothing here takes a second
 SELECT count(*) FILTER (WHERE repeat('ab', 124) ~ streamhouse.regex_translate(r)) AS matched
 FROM unnest(ARRAY[repeat('.?', 60), repeat('(a|b)*', 40), '.*a.{250}', '([ab]*a[ab]{100}){5}', '((a|ab|abc){1,9}b?)', repeat('a?', 45) || repeat('a', 50)]) AS r;
+-- whatever is written: it is refused, or PostgreSQL can read it
+CREATE FUNCTION pg_temp.random_regex(n int) RETURNS text LANGUAGE sql AS $$
+    SELECT string_agg((ARRAY['a', 'b', '-', '.', '(', '(?:', '(?i)', '(?-i:', '(?P<n>', ')', ')', '[', '[^', ']', ']', '[:alpha:]', '|', '*', '+', '?', '{2}', '{0,}', '{3,9}', '{',
+                              '}', '^', '$', '\', '\d', '\W', '\pL', '\p{', '\x6', '\x{61}', '\14', '\Q', '\E', '\b', ',', 'é', '***:', '(?x)', '#', ' '])
+                      [1 + get_byte(sha256(int4send(n)), i) % 44], '' ORDER BY i)
+    FROM generate_series(0, n % 14) AS i
+$$;
+CREATE FUNCTION pg_temp.is_handled(regex text) RETURNS bool LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN 'orders.eu' ~ streamhouse.regex_translate(regex) IS NOT NULL;
+EXCEPTION WHEN SQLSTATE 'SH128' THEN
+    RETURN false;
+END $$;
+SELECT count(*) FILTER (WHERE pg_temp.is_handled(pg_temp.random_regex(n))) > 2000 AS many_are_taken FROM generate_series(1, 20000) AS n;
 
 -- members resolve anew when topics change, and only then; those of one expression together
 SELECT (sh_create_topic(n, 1)).name FROM unnest('{rx.one,rx.two,other}'::text[]) AS n;

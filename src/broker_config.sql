@@ -292,8 +292,13 @@ CREATE FUNCTION streamhouse.config_changes_check(changes jsonb) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+    bytes_max CONSTANT int := 65536; -- what is known is far from that; each change is another copy of the configs
     repeated text;
 BEGIN
+    IF octet_length(changes::text) > bytes_max THEN
+        RAISE EXCEPTION USING ERRCODE = 'SH042', MESSAGE = format('changes of configs of %s bytes', octet_length(changes::text)),
+            HINT = format('At most %s bytes are taken for one resource.', bytes_max);
+    END IF;
     SELECT c.element ->> 'name' INTO repeated FROM jsonb_array_elements(changes) AS c (element)
     GROUP BY 1 HAVING count(*) > 1 ORDER BY 1 LIMIT 1;
     IF FOUND THEN
@@ -301,7 +306,7 @@ BEGIN
             HINT = 'Each config can be changed once in a request.';
     END IF;
 END $$;
-COMMENT ON FUNCTION streamhouse.config_changes_check IS 'Raises SH042 when a config is named twice.';
+COMMENT ON FUNCTION streamhouse.config_changes_check IS 'Raises SH042 when a config is named twice, or when there is far more than configs need.';
 
 CREATE FUNCTION streamhouse.alter_topic_config(topic text, changes jsonb, replace bool, validate_only bool) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp

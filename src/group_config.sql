@@ -68,6 +68,13 @@ AS $$
 $$;
 COMMENT ON FUNCTION sh_describe_group_configs IS 'Every config of a consumer group, which need not exist, with its value in effect.';
 
+CREATE FUNCTION sh_configured_groups() RETURNS SETOF text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT c.name FROM streamhouse.group_config AS c ORDER BY c.name
+$$;
+COMMENT ON FUNCTION sh_configured_groups IS 'Names of the consumer groups that have configs of their own.';
+
 CREATE FUNCTION sh_alter_group_config("group" text, config jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$

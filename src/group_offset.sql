@@ -140,11 +140,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION streamhouse.topics_not_consumable IS 'Those of the topics, or of all when null, that the caller may not consume from.';
 
-CREATE FUNCTION streamhouse.metadata_is_too_large(metadata text) RETURNS bool
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $$ SELECT octet_length(metadata) > CASE WHEN starts_with(metadata, '\x') THEN 2 + 2 * 4096 ELSE 4096 END $$;
-COMMENT ON FUNCTION streamhouse.metadata_is_too_large IS 'Whether a Kafka client''s metadata has more than 4096 bytes, each of which may be two digits.';
-
 CREATE FUNCTION streamhouse.offset_check_partitions(errors int[], requests int[], topic_ids int[], partitions int[], offsets int8[], metadata text[]) RETURNS int[]
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -156,7 +151,7 @@ BEGIN
     SELECT array_agg(CASE WHEN errors[w.request] <> 0 THEN errors[w.request]
                           WHEN w.partition < 0 OR w.partition >= coalesce(t.partitions, 0) THEN 3
                           WHEN w.topic_id = ANY (denied) THEN 29
-                          WHEN streamhouse.metadata_is_too_large(w.metadata) THEN 12
+                          WHEN octet_length(w.metadata) > CASE WHEN w.metadata LIKE '\\x%' THEN 2 + 2 * 4096 ELSE 4096 END THEN 12 -- in hex, it is bytes
                           WHEN w."offset" < 0 THEN 42
                           ELSE 0 END ORDER BY w.n)
     INTO checked

@@ -467,6 +467,7 @@ static RegexSize regex_take_sequence(Regex *regex)
         }
         size = size_add(regex, size, size_repeat(atom, least, most));
     }
+    size.atoms = Max(size.atoms, 1); /* nothing, repeated, makes states, too */
     return size;
 }
 

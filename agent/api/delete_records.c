@@ -1,7 +1,10 @@
-/* delete_records.c: DeleteRecords. The brain makes the partitions' logs begin later, all of a request in one
- * call; this agent's readers know when the answer comes, those of the others when their watch tells them. */
+/* delete_records.c: DeleteRecords. The brain makes the partitions' logs begin later, some at a time, since
+ * heartbeats take the same line and producers wait for the partitions' locks; this agent's readers know when
+ * the answer comes, those of the others when their watch tells them. */
 #include "agent/api/partition_list.h"
 #include "agent/read/fetcher.h"
+
+enum { DELETE_AT_ONCE = 50 };
 
 static const BrainStatement delete_statement = {
     "delete_records",
@@ -14,29 +17,46 @@ typedef struct DeleteState {
     KafkaRequest *request;
     KafkaDeleteRecordsResponse response;
     PartitionList asked;
+    size_t done; /* of them are answered */
     bool refreshed;
 } DeleteState;
 
 static void delete_begin(DeleteState *state);
+static void delete_ask(DeleteState *state);
+
+/* Those that are the brain's to answer now. */
+static PartitionList delete_turn(const DeleteState *state)
+{
+    const PartitionList *all = &state->asked;
+    size_t left = all->count - state->done;
+    return (PartitionList){
+        .count = left < DELETE_AT_ONCE ? left : DELETE_AT_ONCE,
+        .topic_ids = all->topic_ids + state->done,
+        .partitions = all->partitions + state->done,
+        .numbers = all->numbers + state->done,
+        .answers = all->answers + state->done,
+    };
+}
 
 static void delete_told(const BrainResult *result, void *argument)
 {
     DeleteState *state = argument;
     Agent *agent = api_agent(state->request);
     KafkaError error = api_brain_error(result);
-    for (size_t i = 0; i < state->asked.count; i++) {
-        KafkaDeleteRecordsResponsePartition *answer = state->asked.answers[i];
+    PartitionList turn = delete_turn(state);
+    for (size_t i = 0; i < turn.count; i++) {
+        KafkaDeleteRecordsResponsePartition *answer = turn.answers[i];
         answer->error_code = (int16_t)(error != KAFKA_ERROR_NONE ? error : KAFKA_ERROR_UNKNOWN_SERVER_ERROR);
     }
     for (int row = 0; error == KAFKA_ERROR_NONE && row < brain_row_count(result); row++) {
-        KafkaDeleteRecordsResponsePartition *answer = partition_list_answer(&state->asked, result, row);
+        KafkaDeleteRecordsResponsePartition *answer = partition_list_answer(&turn, result, row);
         if (!answer) {
             continue;
         }
         answer->error_code = (int16_t)brain_int4(result, row, 2);
         if (answer->error_code == KAFKA_ERROR_NONE) {
             int32_t place = brain_int4(result, row, 0) - 1;
-            Topic *topic = catalog_topic_by_id(agent->catalog, state->asked.topic_ids[place]);
+            Topic *topic = catalog_topic_by_id(agent->catalog, turn.topic_ids[place]);
             Partition *partition = topic ? topic_partition(topic, answer->partition_index) : NULL;
             answer->low_watermark = brain_int8(result, row, 1);
             if (partition) {
@@ -44,15 +64,21 @@ static void delete_told(const BrainResult *result, void *argument)
             }
         }
     }
-    kafka_request_reply(state->request, &state->response);
+    state->done += turn.count;
+    if (state->done < state->asked.count && !state->request->abandoned) {
+        delete_ask(state);
+    } else {
+        kafka_request_reply(state->request, &state->response);
+    }
 }
 
 static void delete_ask(DeleteState *state)
 {
     BrainParameters parameters;
+    PartitionList turn = delete_turn(state);
     brain_parameters_init(&parameters);
-    partition_list_put(&state->asked, &parameters);
-    brain_put_int8s(&parameters, state->asked.numbers, state->asked.count);
+    partition_list_put(&turn, &parameters);
+    brain_put_int8s(&parameters, turn.numbers, turn.count);
     brain_send(api_agent(state->request)->brain, BRAIN_CONTROL,
                &(BrainQuery){ .statement = &delete_statement, .parameters = &parameters }, delete_told,
                state);

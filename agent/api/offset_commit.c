@@ -67,15 +67,15 @@ static void commit_partition(CommitState *state, const Topic *topic, KafkaError 
                              const KafkaOffsetCommitRequestPartition *asked,
                              KafkaOffsetCommitResponsePartition *answer)
 {
+    Slice metadata = SLICE_NULL;
     answer->partition_index = asked->partition_index;
     if (error == KAFKA_ERROR_NONE && !topic_partition(topic, asked->partition_index)) {
         error = KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION;
     } else if (error == KAFKA_ERROR_NONE && asked->committed_metadata.size > OFFSET_METADATA_MAX) {
         error = KAFKA_ERROR_OFFSET_METADATA_TOO_LARGE;
-    }
-    Slice metadata = offset_metadata_to_text(&state->request->arena, asked->committed_metadata);
-    if (error == KAFKA_ERROR_NONE && slice_is_null(metadata) && !slice_is_null(asked->committed_metadata)) {
-        error = KAFKA_ERROR_COORDINATOR_NOT_AVAILABLE; /* memory is short */
+    } else if (error == KAFKA_ERROR_NONE &&
+               !offset_metadata_to_text(&state->request->arena, asked->committed_metadata, &metadata)) {
+        error = KAFKA_ERROR_OFFSET_METADATA_TOO_LARGE; /* all of the request's */
     }
     answer->error_code = (int16_t)error;
     if (error != KAFKA_ERROR_NONE) {

@@ -116,14 +116,13 @@ static void fetch_reply_error(FetchState *state, KafkaError error)
     fetch_reply(state);
 }
 
-static void partition_apply(const FetchState *state, FetchedPartition *partition, const BrainResult *result,
-                            int row)
+/* False when memory is short. */
+static bool partition_apply(FetchedPartition *partition, const BrainResult *result, int row, Arena *arena)
 {
     partition->committed_offset = brain_int8(result, row, ROW_OFFSET);
     partition->committed_leader_epoch = brain_int4(result, row, ROW_EPOCH);
-    partition->metadata =
-        offset_metadata_of_text(&state->request->arena, brain_text(result, row, ROW_METADATA));
     partition->error_code = brain_int2(result, row, ROW_ERROR);
+    return offset_metadata_of_text(arena, brain_text(result, row, ROW_METADATA), &partition->metadata);
 }
 
 /* Rows from first on that are of the same group and topic. */
@@ -152,7 +151,9 @@ static bool topic_apply(FetchState *state, const BrainResult *result, int first,
     }
     for (int i = 0; i < rows; i++) {
         partitions[i].partition_index = brain_int4(result, first + i, ROW_PARTITION);
-        partition_apply(state, &partitions[i], result, first + i);
+        if (!partition_apply(&partitions[i], result, first + i, arena)) {
+            return false;
+        }
     }
     added->name = slice_of_text(topic->name);
     memcpy(added->topic_id.bytes, topic->uuid, sizeof(topic->uuid));
@@ -199,7 +200,7 @@ static bool fetch_apply(FetchState *state, const BrainResult *result, bool *fits
         int rows = 1;
         if (!brain_is_null(result, row, ROW_PLACE)) {
             if (place >= 1 && (size_t)place <= state->count) {
-                partition_apply(state, state->places[place - 1], result, row);
+                *fits = partition_apply(state->places[place - 1], result, row, &state->request->arena);
             }
         } else if (brain_is_null(result, row, ROW_TOPIC)) {
             group_fail(state, &state->groups[request - 1], (KafkaError)brain_int2(result, row, ROW_ERROR));

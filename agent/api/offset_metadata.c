@@ -1,59 +1,63 @@
-/* offset_metadata.c: metadata of committed offsets, from bytes to PostgreSQL's text and back. */
+/* offset_metadata.c: bytes as text that PostgreSQL keeps, and back. */
 #include "agent/api/offset_metadata.h"
 
 #include <string.h>
 
 #include "agent/utf8.h"
 
-enum { MARK_SIZE = 2 };
-
-static const char mark[MARK_SIZE] = { '\\', 'x' };
-static const char digits[] = "0123456789abcdef";
+static const char mark[] = "\\x";
+enum { MARK_SIZE = sizeof(mark) - 1 };
 
 static bool is_marked(Slice text)
 {
     return text.size >= MARK_SIZE && memcmp(text.data, mark, MARK_SIZE) == 0;
 }
 
-Slice offset_metadata_to_text(Arena *arena, Slice bytes)
+bool offset_metadata_to_text(Arena *arena, Slice metadata, Slice *text)
 {
-    if (slice_is_null(bytes) || (utf8_is_text(bytes) && !is_marked(bytes))) {
-        return bytes;
+    static const char digits[] = "0123456789abcdef";
+    *text = metadata;
+    if (slice_is_null(metadata) || (utf8_is_text(metadata) && !is_marked(metadata))) {
+        return true;
     }
-    uint8_t *text =
-        bytes.size <= OFFSET_METADATA_MAX ? arena_allocate(arena, MARK_SIZE + 2 * bytes.size) : NULL;
-    if (!text) {
-        return SLICE_NULL;
+    uint8_t *out = arena_allocate_array(arena, metadata.size + 1, 2);
+    if (!out) {
+        return false;
     }
-    memcpy(text, mark, MARK_SIZE);
-    for (size_t i = 0; i < bytes.size; i++) {
-        text[MARK_SIZE + 2 * i] = (uint8_t)digits[bytes.data[i] >> 4];
-        text[MARK_SIZE + 2 * i + 1] = (uint8_t)digits[bytes.data[i] & 15];
+    memcpy(out, mark, MARK_SIZE);
+    for (size_t i = 0; i < metadata.size; i++) {
+        out[MARK_SIZE + 2 * i] = (uint8_t)digits[metadata.data[i] >> 4];
+        out[MARK_SIZE + 2 * i + 1] = (uint8_t)digits[metadata.data[i] & 15];
     }
-    return slice_of(text, MARK_SIZE + 2 * bytes.size);
+    *text = slice_of(out, MARK_SIZE + 2 * metadata.size);
+    return true;
 }
 
-/* -1: no digit. */
-static int digit_value(uint8_t octet)
+static int digit_value(uint8_t digit)
 {
-    const char *found = octet ? strchr(digits, octet) : NULL;
-    return found ? (int)(found - digits) : -1;
+    return digit >= '0' && digit <= '9' ? digit - '0' : digit >= 'a' && digit <= 'f' ? digit - 'a' + 10 : -1;
 }
 
-Slice offset_metadata_of_text(Arena *arena, Slice text)
+/* What SQL wrote may begin with the mark and go on otherwise: that is given as it is. */
+bool offset_metadata_of_text(Arena *arena, Slice text, Slice *metadata)
 {
-    if (!is_marked(text) || text.size % 2 != 0) {
-        return text;
+    *metadata = text;
+    if (slice_is_null(text) || !is_marked(text) || text.size % 2 != 0) {
+        return true;
     }
     size_t size = (text.size - MARK_SIZE) / 2;
-    uint8_t *bytes = arena_allocate(arena, size > 0 ? size : 1);
-    for (size_t i = 0; bytes && i < size; i++) {
+    uint8_t *out = arena_allocate(arena, size + 1);
+    if (!out) {
+        return false;
+    }
+    for (size_t i = 0; i < size; i++) {
         int high = digit_value(text.data[MARK_SIZE + 2 * i]);
         int low = digit_value(text.data[MARK_SIZE + 2 * i + 1]);
         if (high < 0 || low < 0) {
-            return text;
+            return true;
         }
-        bytes[i] = (uint8_t)(high << 4 | low);
+        out[i] = (uint8_t)(high << 4 | low);
     }
-    return bytes ? slice_of(bytes, size) : text;
+    *metadata = slice_of(out, size);
+    return true;
 }

@@ -339,8 +339,10 @@ void groups_forget(Groups *groups)
 
 void groups_check(Groups *groups, Slice name)
 {
-    for (Group *group = groups->first; group; group = group->next) {
-        if (group->loaded && (slice_is_null(name) || slice_equals(group->name, name))) {
+    bool all = slice_is_null(name);
+    for (Group *group = all ? groups->first : groups_find(groups, name); group;
+         group = all ? group->next : NULL) {
+        if (group->loaded) {
             group_claim_again(group);
         }
     }

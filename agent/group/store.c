@@ -103,6 +103,7 @@ static void store_answer_replaced(Group *group)
         GroupAnswer answer = group_generation_answer(member, skips);
         answer.skip_assignment = skips && group->leader == member;
         member_answer_join(member, &answer);
+        member_session_begins(member, member->session_timeout_ms); /* its end was passed over */
     }
 }
 
@@ -135,6 +136,7 @@ static void store_failed(Group *group)
             GroupMember *member = (GroupMember *)each;
             if (member->replacing == MEMBER_STORING) {
                 member_answer_join(member, &answer);
+                member_session_begins(member, member->session_timeout_ms);
             }
         }
     }
@@ -189,8 +191,8 @@ static StoreBatch *store_gather(Groups *groups)
     while (groups->store_first && batch->count < GROUP_STORES_MAX && bytes < GROUP_STORE_BYTES_MAX) {
         Group *group = store_take(groups);
         group_hold(group);
-        if (group->doubtful) {
-            group_claim_again(group);
+        if (group->doubtful || group->claiming) {
+            group_claim_again(group); /* what is sent with the epoch before it would be refused */
         } else if (store_begins(group)) {
             bytes += group->bytes;
             batch->stored[batch->count++] = group;

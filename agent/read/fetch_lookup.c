@@ -66,14 +66,18 @@ static int lookup_apply_item(const Lookup *lookup, int32_t request, const BrainR
     FetchItem *item = lookup->task->items[lookup->items[request]];
     SegmentRef *refs = malloc(LOOKUP_REFS_MAX * sizeof(SegmentRef));
     int32_t count = 0;
-    lookup_apply_ends(lookup, item, result, row);
+    if (item->partition) {
+        lookup_apply_ends(lookup, item, result, row);
+    }
     while (row < brain_row_count(result) && brain_int4(result, row, 0) == request + 1) {
         if (refs && count < LOOKUP_REFS_MAX && lookup_ref(result, row, &refs[count])) {
             count++;
         }
         row++;
     }
-    segments_keep(&lookup->task->fetcher->segments, item->partition, item->offset, refs, count);
+    if (item->partition) { /* NULL: its topic was deleted meanwhile */
+        segments_keep(&lookup->task->fetcher->segments, item->partition, item->offset, refs, count);
+    }
     while (count > 0) {
         free(refs[--count].key);
     }

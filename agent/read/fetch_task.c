@@ -213,7 +213,7 @@ static bool item_is_in_range(FetchTask *task, int32_t index, Try *found)
 {
     FetchItem *item = task->items[index];
     const Partition *partition = item->partition;
-    if (partition->topic->deleted) {
+    if (!partition || partition->topic->deleted) { /* a session lets go of a topic that it finds deleted */
         item->error = KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION;
         found->error = true;
         return false;

@@ -7,6 +7,8 @@
 
 /* A share of the session timeout; the brain allows for a quarter (group_member.last_seen). */
 enum { ROSTER_TELL_DIVISOR = 8, ROSTER_SILENT_TIMEOUTS = 2 };
+/* What could not be told for so long, because there are too many members, the member's heartbeat tells. */
+enum { ROSTER_UNTOLD_DIVISOR = 2 };
 enum { ROSTER_NEVER_MS = INT32_MIN };
 /* What the hash tables need for an entry beside its handle. */
 enum { ROSTER_ENTRY_OVERHEAD = 32 };
@@ -123,6 +125,7 @@ bool roster_knows(Roster *roster, const RosterBeat *beat, int64_t now_ms, int32_
     RosterMember *member = group ? member_find(group, beat->member_id) : NULL;
     if (!member || !member->settled || member->version != group->version || member->epoch != beat->epoch ||
         now_ms - group->checked_ms > ROSTER_FRESH_MS ||
+        now_ms - member->told_ms > member->session_timeout_ms / ROSTER_UNTOLD_DIVISOR ||
         !slice_equals(member_instance(member), beat->instance_id)) {
         return false;
     }
@@ -210,6 +213,7 @@ void roster_learn(Roster *roster, const RosterBeat *beat, const RosterAnswer *an
     member->settled = answer->settled;
     member->epoch = beat->epoch;
     member->heard_ms = asked_ms > member->heard_ms ? asked_ms : member->heard_ms;
+    member->told_ms = asked_ms > member->told_ms ? asked_ms : member->told_ms;
     member->session_timeout_ms = answer->session_timeout_ms;
     member->heartbeat_interval_ms = answer->heartbeat_interval_ms;
 }

@@ -403,6 +403,18 @@ def test_records_that_sql_deletes_are_gone_for_kafka_at_once(kafka, stack, topic
         wait_until(lambda: hand.fetch(topic, 1, 6)[0] == wire.OFFSET_OUT_OF_RANGE, 2, "the notice")
 
 
+def test_records_of_many_partitions_are_deleted_in_turns(kafka, stack, topic_name):
+    topic = stack.create_topic(topic_name, partitions=120)
+    CONFLUENT.send(stack.kafka, topic, 110, plain(10))
+    CONFLUENT.send(stack.kafka, topic, 3, plain(10))
+    wanted = {3: 2, 110: 4, 500: 0, 77: 1}
+    (answer,) = kafka.ask("DeleteRecords", 2, topics=[{"name": topic, "partitions": [
+        {"partition_index": index, "offset": wanted.get(index, 0)} for index in [*reversed(range(120)), 500]]}])["topics"]
+    told = {part["partition_index"]: (part["error_code"], part["low_watermark"]) for part in answer["partitions"]}
+    expected = {index: (wire.NONE, 0) for index in range(120)}
+    assert told == expected | {3: (wire.NONE, 2), 110: (wire.NONE, 4), 500: (wire.UNKNOWN_TOPIC, -1), 77: (wire.OFFSET_OUT_OF_RANGE, told[77][1])}
+
+
 def test_a_topic_that_is_only_compacted_keeps_its_records(kafka, stack, topic_name):
     stack.create_topic(topic_name, cleanup_policy="compact")
     (answer,) = kafka.ask("DeleteRecords", 2, topics=[{"name": topic_name, "partitions": [{"partition_index": 0, "offset": -1}]}])["topics"]
@@ -569,31 +581,3 @@ def test_what_an_open_transaction_holds_is_not_waited_for(kafka, stack, topic):
         holder.close()
     created = kafka.ask("CreateTopics", 7, timeout_ms=5000, topics=wanted)["topics"]
     assert [answer["error_code"] for answer in created] == [NONE, NONE]
-
-
-# ---- Hostile
-
-HOSTILE = ["AlterConfigs", "IncrementalAlterConfigs", "DescribeConfigs", "ListConfigResources", "DescribeTopicPartitions", "DescribeCluster", "DescribeLogDirs",
-           "DescribeProducers", "ElectLeaders", "AlterPartitionReassignments", "ListPartitionReassignments", "DeleteRecords", "CreateTopics", "DeleteTopics",
-           "CreatePartitions"]
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-@pytest.mark.parametrize("body", [b"", b"\xff" * 40, b"\x7f\xff\xff\xff" * 10, b"\x00" * 3, b"\xff\xff\xff\xff\x0f" * 8, b"\x01" * 64], ids=repr)
-def test_a_body_that_is_none_closes_its_connection_and_nothing_else(stack, name, body):
-    for version in versions(name):
-        with Wire(stack.kafka) as hand:
-            hand.send(APIS[name].key, version, body)
-            hand.socket.settimeout(20)
-            hand.is_closed()  # or it is answered: a few of these are bodies of some version
-    with SchemaWire(stack.kafka) as kafka:
-        assert kafka.ask("DescribeCluster", 0)["error_code"] == NONE
-
-
-def test_thousands_of_resources_and_names_of_any_kind_are_answered_one_by_one(kafka, topic):
-    resources = [{"resource_type": TOPIC, "resource_name": name, "configs": []} for name in ["x" * 30_000, "", "a\tb", "'; DROP TABLE x; --", topic]]
-    answers = kafka.ask("IncrementalAlterConfigs", 1, resources=resources)["responses"]
-    assert [answer["error_code"] for answer in answers] == [UNKNOWN_TOPIC] * 4 + [NONE]
-    partitions = [{"partition_index": number, "offset": -1} for number in range(-5, 3000)]
-    (answer,) = kafka.ask("DeleteRecords", 2, topics=[{"name": topic, "partitions": partitions}])["topics"]
-    assert sum(partition["error_code"] == NONE for partition in answer["partitions"]) == 3

@@ -158,6 +158,22 @@ def test_a_topic_deleted_under_a_waiting_session_is_told(stack, topic, connectio
         assert {index: part.error for (_, index), part in session.fetch({}).partitions.items()} == {0: wire.NONE, 1: wire.NONE}
 
 
+@pytest.mark.parametrize("version", [BY_NAME, BY_ID])
+def test_a_topic_deleted_under_a_session_that_waits_for_more_of_it_is_told(stack, topic, connection, version):
+    name = called(stack, topic, version)
+    session = Session(connection, version)
+    session.fetch({name: {0: 0, 1: 0, 2: 0}})
+    session.fetch({})
+    session.send({}, wait_ms=20_000, min_bytes=1_000_000)
+    time.sleep(0.1)
+    produce(stack, topic, 0)  # what the fetch has already looked at when the others turn out to be gone
+    time.sleep(0.3)
+    stack.postgres.run("SELECT sh_delete_topic(:'topic');", topic=topic)
+    answer = session.receive()
+    assert {index for _, index in answer.partitions} == {0, 1, 2}
+    assert all(part.error != wire.NONE for part in answer.partitions.values())
+
+
 def test_epochs_count_and_others_are_refused(stack, topic, connection):
     name = called(stack, topic, BY_ID)
     session = Session(connection)

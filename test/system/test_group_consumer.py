@@ -175,16 +175,16 @@ def test_heartbeats_without_news_are_answered_from_memory(stack, new_member):
     member = new_member()
     member.join()
     member.beat()
-    before = agent.metric("streamhouse_group_heartbeats_total")
+    before = agent.metric("streamhouse_consumer_group_heartbeats_total")
     asked = stack.postgres.value("SELECT last_seen FROM streamhouse.group_member WHERE member_id = 'member-0' ORDER BY joined_at DESC LIMIT 1")
     for _ in range(200):
         assert member.beat().error == 0
-    assert agent.metric("streamhouse_group_heartbeats_total") == before + 200
+    assert agent.metric("streamhouse_consumer_group_heartbeats_total") == before + 200
     text = agent.http("/metrics")[1]
-    memory = float([line for line in text.splitlines() if line.startswith('streamhouse_group_heartbeats_total{answer="memory"}')][0].split()[1])
+    memory = float([line for line in text.splitlines() if line.startswith('streamhouse_consumer_group_heartbeats_total{answer="memory"}')][0].split()[1])
     assert memory >= 190
     assert asked == stack.postgres.value("SELECT last_seen FROM streamhouse.group_member WHERE member_id = 'member-0' ORDER BY joined_at DESC LIMIT 1")
-    wait_until(lambda: agent.metric("streamhouse_group_members_bytes") > 100, what="the metric of members' memory")
+    wait_until(lambda: agent.metric("streamhouse_consumer_group_members_bytes") > 100, what="the metric of members' memory")
 
 
 def test_what_sql_does_to_a_group_is_heard_within_seconds(stack, topic_name, new_member):

@@ -3,7 +3,12 @@
 #include "common/consumer_protocol.h"
 #include "test/unit/test.h"
 
-#define BYTES(...) slice_of((const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ }))
+/* They live as long as the program: what was read refers to them. */
+#define BYTES(...)                                                                                           \
+    __extension__({                                                                                          \
+        static const uint8_t bytes_of_it[] = { __VA_ARGS__ };                                                \
+        slice_of(bytes_of_it, sizeof(bytes_of_it));                                                          \
+    })
 
 static void check_owned(ConsumerPartitions owned)
 {

@@ -108,6 +108,28 @@ TEST(a_store_in_doubt_is_made_again_under_a_higher_epoch)
     world_free(world);
 }
 
+TEST(nothing_is_stored_under_an_epoch_that_is_about_to_rise)
+{
+    World *world = world_new(&world_options);
+    Client a = client_new();
+    Reply ra;
+    client_enter(world, &a, &ra);
+    world_pass(world, 3000);
+    client_learn(&a, &ra);
+    groups_check(world->groups, SLICE_LITERAL("h"));
+    CHECK_INT(world->claim_count, 0);
+    groups_check(world->groups, SLICE_LITERAL("g"));
+    CHECK_INT(world->claim_count, 1);
+    client_sync_for(world, &a, &ra, (Client *const[]){ &a }, (const char *const[]){ "x" }, 1);
+    CHECK(!world->storing);
+    world_give_empty(world, 0);
+    CHECK_INT(group_coordinator_epoch(world_group(world)), 2);
+    CHECK(world->storing);
+    world_end_store(world, GROUP_STORED);
+    CHECK_STR(ra.assignment, "x");
+    world_free(world);
+}
+
 TEST(a_locked_group_is_stored_a_little_later)
 {
     World *world = world_new(&world_options);
@@ -329,6 +351,35 @@ TEST(a_static_member_whose_new_id_cannot_be_stored_is_told_so)
     CHECK(world->storing);
     world_end_store(world, GROUP_STORED);
     CHECK_INT(again.error, KAFKA_ERROR_NONE);
+    world_free(world);
+}
+
+TEST(a_static_member_whose_session_ended_while_it_was_stored_has_another_one)
+{
+    World *world = world_new(&world_options);
+    Client a = client_new();
+    Client b = client_new();
+    Reply ra, rb, again;
+    b.instance = "i";
+    world_pair(world, &a, &b, &ra, &rb);
+    Client fresh = b;
+    fresh.id[0] = '\0';
+    client_join(world, &fresh, &again);
+    for (int half = 0; half < 4; half++) {
+        world_pass(world, a.session_ms * 6 / 10);
+        CHECK_INT(client_beat(world, &a), half < 3 ? KAFKA_ERROR_NONE : KAFKA_ERROR_REBALANCE_IN_PROGRESS);
+        if (half == 1) {
+            CHECK_INT(again.count, 0);
+            world_end_store(world, GROUP_STORED);
+            CHECK_INT(again.count, 1);
+            client_learn(&fresh, &again);
+        }
+        if (half == 2) {
+            CHECK_INT(group_member_count(world_group(world)), 2);
+        }
+    }
+    CHECK_INT(group_member_count(world_group(world)), 1);
+    CHECK_INT(client_beat(world, &fresh), KAFKA_ERROR_UNKNOWN_MEMBER_ID);
     world_free(world);
 }
 

@@ -112,6 +112,18 @@ TEST(the_brain_is_told_of_a_member_once_in_an_eighth_of_its_timeout)
     roster_free(roster);
 }
 
+TEST(a_member_that_the_brain_could_not_be_told_of_asks_it)
+{
+    Roster *roster = roster_of_a();
+    int64_t late_ms = NOW_MS + TIMEOUT_MS / 2;
+    roster_confirm(roster, 7, 42, late_ms);
+    CHECK(knows(roster, beat_a, late_ms));
+    CHECK(!knows(roster, beat_a, late_ms + 1));
+    roster_learn(roster, &beat_a, &settled, late_ms + 1);
+    CHECK(knows(roster, beat_a, late_ms + 2));
+    roster_free(roster);
+}
+
 TEST(the_silent_are_swept_and_give_their_memory_back)
 {
     Roster *roster = roster_of_a();
