@@ -114,14 +114,20 @@ def new_store(request):
     return make
 
 
+@pytest.fixture(scope="session")
+def agent_settings():
+    """What the shared stack's agent is told; a folder of tests may say more."""
+    return {}
+
+
 @pytest.fixture(scope="session", params=STORES)
-def stack(request, new_store):
+def stack(request, new_store, agent_settings):
     """One agent on each kind of store, shared by the tests that do it no harm."""
     if request.param == "external":
         yield ExternalKafka(OUTSIDER)
         return
     with Stack(new_store(request.param)) as shared:
-        shared.start_agent()
+        shared.start_agent(**agent_settings)
         yield shared
 
 
