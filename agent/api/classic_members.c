@@ -5,7 +5,7 @@
 #include "agent/api/group_request.h"
 #include "agent/brain/brain.h"
 
-enum { CLASSIC_DEADLINE_MS = 5000, UNIQUE_SIZE = 36 };
+enum { UNIQUE_SIZE = 36, LEAVES_MAX = 1000 /* in one call of the brain */ };
 
 static const BrainStatement join_statement = {
     "classic_member_join",
@@ -39,10 +39,8 @@ static const BrainStatement leave_statement = {
 static void classic_ask(GroupRequest *state, const BrainStatement *statement, BrainParameters *parameters,
                         BrainCallback answered)
 {
-    brain_send(
-        api_agent(state->request)->brain, BRAIN_GROUPS,
-        &(BrainQuery){ .statement = statement, .parameters = parameters, .deadline_ms = CLASSIC_DEADLINE_MS },
-        answered, state);
+    brain_send(api_agent(state->request)->brain, BRAIN_GROUPS,
+               &(BrainQuery){ .statement = statement, .parameters = parameters }, answered, state);
 }
 
 /* Whatever keeps the brain from answering, the client is to look for a coordinator and ask again. */
@@ -255,7 +253,12 @@ void classic_member_leave(GroupRequest *state)
     const KafkaLeaveGroupRequest *asked = state->request->message;
     bool one = asked->members.count <= 0; /* versions before 3 name it in the request itself */
     size_t count = one ? 1 : (size_t)asked->members.count;
-    Slice *ids = arena_allocate_array(&state->request->arena, 2 * count, sizeof(Slice));
+    Slice *ids =
+        count <= LEAVES_MAX ? arena_allocate_array(&state->request->arena, 2 * count, sizeof(Slice)) : NULL;
+    if (count > LEAVES_MAX) {
+        classic_refuse(state, KAFKA_ERROR_INVALID_REQUEST);
+        return;
+    }
     if (!ids) {
         classic_refuse(state, KAFKA_ERROR_COORDINATOR_NOT_AVAILABLE);
         return;

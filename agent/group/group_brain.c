@@ -13,8 +13,6 @@
 #include "agent/metrics.h"
 #include "common/arena.h"
 
-enum { CLAIM_DEADLINE_MS = 5000 };
-
 static const BrainStatement claim_statement = {
     "claim_group",
     "SELECT group_id, coordinator_epoch, is_consumer, generation, protocol_type, protocol_name, leader, "
@@ -173,11 +171,9 @@ void group_brain_claim(Agent *agent, Slice name, bool create, GroupClaimed done,
     brain_put_text(&parameters, name);
     brain_put_int4(&parameters, lease_agent_id(agent->lease));
     brain_put_bool(&parameters, create);
-    brain_send(
-        agent->brain, BRAIN_GROUPS,
-        &(BrainQuery){
-            .statement = &claim_statement, .parameters = &parameters, .deadline_ms = CLAIM_DEADLINE_MS },
-        claim_answered, ask_new((BrainAsk){ .service = service, .claimed = done, .argument = argument }));
+    brain_send(agent->brain, BRAIN_GROUPS,
+               &(BrainQuery){ .statement = &claim_statement, .parameters = &parameters }, claim_answered,
+               ask_new((BrainAsk){ .service = service, .claimed = done, .argument = argument }));
 }
 
 /* Stores. */
