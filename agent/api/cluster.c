@@ -1,11 +1,9 @@
 /* cluster.c: DescribeCluster. */
 #include "agent/api/api.h"
+#include "agent/api/operations.h"
 #include "agent/jobs/lease.h"
 
 enum { ENDPOINT_BROKERS = 1, ENDPOINT_CONTROLLERS = 2 };
-/* Kafka's AclOperation as bits: create, alter, describe, cluster action, describe and alter configs,
- * idempotent write. Whoever reaches an agent may do all of it. */
-enum { CLUSTER_OPERATIONS = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12 };
 
 static void describe_cluster_reply(KafkaRequest *request)
 {

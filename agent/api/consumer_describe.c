@@ -4,11 +4,10 @@
 
 #include "agent/api/api.h"
 #include "agent/api/group_text.h"
+#include "agent/api/operations.h"
 #include "agent/brain/brain.h"
 
 enum { UUID_BYTES = 16, MEMBER_TYPE_CONSUMER = 1 };
-/* READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS: what there is to do with a group. */
-enum { GROUP_OPERATIONS = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11 };
 /* Columns of the answer. */
 enum {
     COLUMN_NAME,

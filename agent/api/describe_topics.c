@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "agent/api/api.h"
+#include "agent/api/operations.h"
 #include "agent/api/rack.h"
 
 /* Kafka's own limit of a page. */
@@ -157,6 +158,7 @@ static bool describe_topic(DescribeState *state, Slice name, int32_t first)
         return true;
     }
     memcpy(out->topic_id.bytes, topic->uuid, sizeof(topic->uuid));
+    out->topic_authorized_operations = TOPIC_OPERATIONS;
     int32_t count = topic->partition_count - first;
     count = count < 0 ? 0 : count > state->left ? state->left : count;
     out->partitions.items = kafka_items_new(

@@ -5,6 +5,7 @@
 
 #include "agent/api/api.h"
 #include "agent/api/group_live.h"
+#include "agent/api/operations.h"
 #include "agent/brain/brain.h"
 #include "agent/jobs/lease.h"
 
@@ -13,13 +14,6 @@ enum {
     DELETE_AT_ONCE = 16,
     GROUPS_MAX = 10 * 1000, /* of a request */
     MESSAGE_OLDEST = 6      /* first version of DescribeGroups with an error for a group that is not there */
-};
-
-/* What everybody may do with a group, as there are no rights on them yet: Kafka's AclOperation codes. */
-enum { ACL_READ = 3, ACL_DELETE = 6, ACL_DESCRIBE = 8, ACL_DESCRIBE_CONFIGS = 10, ACL_ALTER_CONFIGS = 11 };
-enum {
-    GROUP_OPERATIONS = 1 << ACL_READ | 1 << ACL_DELETE | 1 << ACL_DESCRIBE | 1 << ACL_DESCRIBE_CONFIGS |
-                       1 << ACL_ALTER_CONFIGS
 };
 
 static const BrainStatement describe_statement = {

@@ -1,6 +1,7 @@
 /* metadata.c: Metadata: brokers, topics, leaders. Unknown topics are looked for once more in the brain, and
  * created there when the client allows it and the agent is set to. */
 #include "agent/api/api.h"
+#include "agent/api/operations.h"
 #include "agent/api/rack.h"
 #include "agent/api/topic_create.h"
 #include "agent/jobs/lease.h"
@@ -62,10 +63,14 @@ static void metadata_fill_partition(MetadataContext *context, const Partition *p
 static bool metadata_fill_topic(MetadataContext *context, const Topic *topic, KafkaMetadataResponseTopic *out)
 {
     Arena *arena = &context->request->arena;
+    const KafkaMetadataRequest *asked = context->request->message;
     size_t count = (size_t)topic->partition_count;
     size_t width = context->zones.count + 1; /* replicas of one partition at most */
     out->name = slice_of_text(topic->name);
     memcpy(out->topic_id.bytes, topic->uuid, sizeof(topic->uuid));
+    if (asked->include_topic_authorized_operations) {
+        out->topic_authorized_operations = TOPIC_OPERATIONS;
+    }
     out->partitions.items = kafka_items_new(arena, &KAFKA_METADATA_RESPONSE_PARTITION, count);
     int32_t *replicas = arena_allocate_array(arena, count, width * sizeof(int32_t));
     if (!out->partitions.items || !replicas) {
@@ -148,8 +153,12 @@ static void metadata_reply(const MetadataState *state)
 {
     KafkaRequest *request = state->request;
     Agent *agent = api_agent(request);
+    const KafkaMetadataRequest *asked = request->message;
     KafkaMetadataResponse response;
     kafka_defaults(&KAFKA_METADATA_RESPONSE.root, &response);
+    if (asked->include_cluster_authorized_operations) {
+        response.cluster_authorized_operations = CLUSTER_OPERATIONS;
+    }
     response.cluster_id = slice_of_text(catalog_cluster_id(agent->catalog));
     response.controller_id = lease_agent_id(agent->lease);
     MetadataContext context = {

@@ -361,6 +361,21 @@ def test_topics_are_described_a_page_at_a_time(kafka, stack, topic_name, name, v
     assert resumed["partitions"] == []
 
 
+@pytest.mark.parametrize("version", [8, 10, 13])
+def test_metadata_tells_what_one_may_do_when_asked(kafka, topic, version):
+    on_topic, on_cluster = sum(1 << bit for bit in (3, 4, 5, 6, 7, 8, 10, 11)), sum(1 << bit for bit in (5, 7, 8, 9, 10, 11, 12))
+    unasked = kafka.ask("Metadata", version, topics=[{"name": topic}])
+    assert unasked["topics"][0]["topic_authorized_operations"] == -2**31
+    wishes = {"include_topic_authorized_operations": True, **({"include_cluster_authorized_operations": True} if version <= 10 else {})}
+    answer = kafka.ask("Metadata", version, topics=[{"name": topic}], **wishes)
+    assert answer["topics"][0]["topic_authorized_operations"] == on_topic
+    if version <= 10:
+        assert unasked["cluster_authorized_operations"] == -2**31
+        assert answer["cluster_authorized_operations"] == on_cluster
+    (described,) = kafka.ask("DescribeTopicPartitions", 0, topics=[{"name": topic}])["topics"]
+    assert described["topic_authorized_operations"] == on_topic
+
+
 @every_version("DescribeCluster")
 def test_the_cluster_is_described(kafka, stack, name, version):
     answer = kafka.ask(name, version, include_cluster_authorized_operations=True)
