@@ -32,12 +32,15 @@ class Crowd:
         member.start()
         return member
 
-    def share(self, members, timeout=40):
+    def share(self, members, timeout=20):
         """Waits until these have all partitions, each one of them, and nobody is told to rebalance."""
         def shared():
             sets = [set(member.owned) for member in members]
             return sum(map(len, sets)) == PARTITIONS and set().union(*sets) == set(range(PARTITIONS)) and all(sets) or self.failed()
-        wait_until(shared, timeout, f"{len(members)} members sharing: {[(m.member_id, m.epoch, m.owned, m.heard[-5:]) for m in members]}")
+        try:
+            wait_until(shared, timeout, f"{len(members)} members sharing")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {[(m.member_id, m.epoch, m.owned, m.heard[-5:]) for m in members]} {self.row()}") from error
         time.sleep(0.5)
         assert shared(), "and it stays so"
         self.check()
