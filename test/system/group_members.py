@@ -107,7 +107,7 @@ class Consuming(threading.Thread):
         self.owned, self.positions, self.epoch, self.member_id = set(), {}, -1, ""
         self.connection, self.fetchers = None, {}
         self.stopping, self.heard, self.committed = threading.Event(), [], []
-        self.leaves, self.failure, self.held = True, None, threading.Event()
+        self.leaves, self.failure, self.held, self.asleep = True, None, threading.Event(), threading.Event()
         self.held.set()
 
     def __enter__(self):
@@ -120,7 +120,10 @@ class Consuming(threading.Thread):
     def run(self):
         try:
             while not self.stopping.is_set():
-                self.held.wait(60)
+                if not self.held.is_set():
+                    self.asleep.set()
+                    self.held.wait(60)
+                    self.asleep.clear()
                 try:
                     self.step()
                     self.consume()
