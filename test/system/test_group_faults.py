@@ -68,9 +68,10 @@ class SqlMember(threading.Thread):
 
     def poll(self):
         while not self.stopping.is_set():
-            answer = self.session.run(f"""SELECT E'\\x01' || partition, "offset" FROM sh_poll('{self.scene.group}', ARRAY['{self.scene.topic}']);""")
+            answer = self.session.run(f"""SELECT E'\\x01' || partition, "offset" FROM sh_poll('{self.scene.group}', ARRAY['{self.scene.topic}'], auto_commit => false);""")
             for partition, offset in answer.rows():
                 self.scene.recorder.reads(int(partition), [int(offset)])
+            self.session.run(f"SELECT sh_commit('{self.scene.group}');")  # not before: an answer that is cut off is nobody's
             self.polls += 1
             time.sleep(0.05)
         self.session.run(f"SELECT sh_leave('{self.scene.group}');")
