@@ -109,11 +109,10 @@ BEGIN
         WHERE p.group_id = group_id AND p.owner_member = ANY (member_ids);
         PERFORM streamhouse.group_forget_seen(group_id);
         PERFORM streamhouse.group_bump(group_id);
-        PERFORM streamhouse.group_downgrade(group_id);
     END IF;
     RETURN removed;
 END $$;
-COMMENT ON FUNCTION streamhouse.group_remove IS 'Removes members from a group; what they owned is free. Gives back how many there were.';
+COMMENT ON FUNCTION streamhouse.group_remove IS 'Removes members from a group; what they owned is free. group_settle() has to follow. Gives back how many there were.';
 
 CREATE FUNCTION streamhouse.group_topics_hash(group_id int) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -295,6 +294,7 @@ DECLARE
     current streamhouse.consumer_group;
     hash CONSTANT text := streamhouse.group_topics_hash(group_id);
 BEGIN
+    PERFORM streamhouse.group_downgrade(group_id);
     SELECT * INTO current FROM streamhouse.consumer_group AS g WHERE g.group_id = group_id;
     IF current.group_type = 'classic' THEN
         RETURN current; -- its coordinator looks after it
@@ -308,7 +308,7 @@ BEGIN
     END IF;
     RETURN current;
 END $$;
-COMMENT ON FUNCTION streamhouse.group_settle IS 'Computes a group''s target assignment when members, subscriptions or topics changed; may_wait: not more often than a few times a second. Gives back the group''s row.';
+COMMENT ON FUNCTION streamhouse.group_settle IS 'Computes a group''s target assignment when members, subscriptions or topics changed, or makes it a classic group when only members of those are left; may_wait: not more often than a few times a second. Gives back the group''s row.';
 
 CREATE FUNCTION streamhouse.group_refresh(group_id int) RETURNS streamhouse.consumer_group
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp

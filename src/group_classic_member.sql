@@ -21,7 +21,7 @@ END $$;
 COMMENT ON FUNCTION streamhouse.classic_check_protocols IS 'The protocol that a classic member prefers of those that all classic members of the group speak; raises SH023 when there is none.';
 
 -- A static member's new process takes the place of the one before at once, as in the classic protocol.
-CREATE FUNCTION streamhouse.classic_take_place(group_id int, said streamhouse.classic_member) RETURNS void
+CREATE FUNCTION streamhouse.classic_take_place(group_id int, said streamhouse.classic_member) RETURNS bool
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -34,8 +34,9 @@ BEGIN
         replaced.member_epoch := -2;
         PERFORM streamhouse.member_replace(replaced, said.member_id);
     END IF;
+    RETURN FOUND;
 END $$;
-COMMENT ON FUNCTION streamhouse.classic_take_place IS 'Gives the place of a static member to the classic member that comes under its instance id.';
+COMMENT ON FUNCTION streamhouse.classic_take_place IS 'Gives the place of a static member to the classic member that comes under its instance id; true when there was one.';
 
 CREATE FUNCTION streamhouse.classic_said(said streamhouse.classic_member, chosen text, OUT member streamhouse.group_member,
                                          OUT owned_topic_ids int[], OUT owned_partitions int[])
@@ -61,7 +62,31 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION streamhouse.classic_said IS 'What a classic member''s JoinGroup means as a heartbeat of the new protocol. A member that says nothing of what it owns has let go of everything, as eager consumers do before they join.';
 
-CREATE FUNCTION streamhouse.classic_join_answer("group" text, said streamhouse.classic_member, OUT generation int, OUT protocol_name text)
+-- Members that are lost may have been the last ones of the new protocol, and so may be the one whose place this one takes. Then
+-- the group is classic, and the member comes again, to its coordinator. An error would undo it.
+CREATE FUNCTION streamhouse.classic_join_left_alone(group_id int) RETURNS bool
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+    PERFORM streamhouse.group_remove(l.group_id, l.member_ids) FROM streamhouse.groups_with_lost(group_id) AS l;
+    RETURN NOT EXISTS (SELECT FROM streamhouse.group_member AS m WHERE m.group_id = group_id) OR streamhouse.group_downgrade(group_id);
+END $$;
+COMMENT ON FUNCTION streamhouse.classic_join_left_alone IS 'Whether a consumer group that a classic member joins has no members of the new protocol any more; it is classic then, or empty.';
+
+CREATE FUNCTION streamhouse.classic_write(said streamhouse.classic_member) RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+    INSERT INTO streamhouse.classic_member SELECT said.*
+    ON CONFLICT ON CONSTRAINT classic_member_pkey DO UPDATE
+    SET instance_id = excluded.instance_id, client_id = excluded.client_id, client_host = excluded.client_host,
+        session_timeout_ms = excluded.session_timeout_ms, rebalance_timeout_ms = excluded.rebalance_timeout_ms,
+        protocol_names = excluded.protocol_names, protocol_metadata = excluded.protocol_metadata
+$$;
+COMMENT ON FUNCTION streamhouse.classic_write IS 'Keeps what a classic member says about itself.';
+
+CREATE FUNCTION streamhouse.classic_join_answer("group" text, said streamhouse.classic_member,
+                                                OUT error_code int2, OUT generation int, OUT protocol_name text)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -73,18 +98,24 @@ BEGIN
         PERFORM streamhouse.group_fail(16, format('group "%s" is a classic one', "group"), 'Find its coordinator again.');
     END IF;
     said.group_id := joined.group_id;
+    error_code := 16;
+    IF streamhouse.classic_join_left_alone(joined.group_id) THEN
+        RETURN;
+    END IF;
     protocol_name := streamhouse.classic_check_protocols(joined, said);
-    PERFORM streamhouse.classic_take_place(joined.group_id, said);
+    IF streamhouse.classic_take_place(joined.group_id, said) THEN
+        PERFORM streamhouse.classic_write(said);
+        IF streamhouse.group_downgrade(joined.group_id) THEN
+            RETURN;
+        END IF;
+    END IF;
+    error_code := 0;
     heard := streamhouse.classic_said(said, protocol_name);
-    INSERT INTO streamhouse.classic_member SELECT said.*
-    ON CONFLICT ON CONSTRAINT classic_member_pkey DO UPDATE
-    SET instance_id = excluded.instance_id, client_id = excluded.client_id, client_host = excluded.client_host,
-        session_timeout_ms = excluded.session_timeout_ms, rebalance_timeout_ms = excluded.rebalance_timeout_ms,
-        protocol_names = excluded.protocol_names, protocol_metadata = excluded.protocol_metadata;
+    PERFORM streamhouse.classic_write(said);
     SELECT h.member_epoch INTO generation
     FROM streamhouse.heartbeat_answer("group", heard.member, heard.owned_topic_ids, heard.owned_partitions) AS h;
 END $$;
-COMMENT ON FUNCTION streamhouse.classic_join_answer IS 'A classic member joins a consumer group, or joins again, under the group''s lock.';
+COMMENT ON FUNCTION streamhouse.classic_join_answer IS 'A classic member joins a consumer group, or joins again, under the group''s lock. error_code is 0, or 16 when the group became a classic one by that.';
 
 CREATE FUNCTION streamhouse.classic_member_join("group" text, member_id text, instance_id text, client_id text, client_host text,
     session_timeout_ms int, rebalance_timeout_ms int, protocol_names text[], protocol_metadata bytea[],
@@ -106,7 +137,7 @@ BEGIN
     said.assignment := '';
     error_code := 0;
     BEGIN
-        SELECT a.generation, a.protocol_name INTO generation, protocol_name FROM streamhouse.classic_join_answer("group", said) AS a;
+        SELECT a.error_code, a.generation, a.protocol_name INTO error_code, generation, protocol_name FROM streamhouse.classic_join_answer("group", said) AS a;
     EXCEPTION WHEN OTHERS THEN
         IF SQLSTATE !~ '^SH\d{3}$' THEN
             RAISE;
@@ -151,7 +182,7 @@ $$;
 COMMENT ON FUNCTION streamhouse.classic_must_join IS 'Whether a classic member has to join again to come nearer to its target.';
 
 CREATE FUNCTION streamhouse.classic_member_sync("group" text, member_id text, instance_id text, generation int,
-                                                OUT error_code int2, OUT protocol_name text, OUT assignment bytea)
+                                                OUT error_code int2, OUT assignment bytea)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -169,7 +200,6 @@ BEGIN
                        WHEN member.member_epoch <> generation THEN 22
                        ELSE 0 END;
     IF error_code = 0 THEN
-        SELECT c.protocol_names[1] INTO protocol_name FROM streamhouse.classic_member AS c WHERE c.group_id = current.group_id AND c.member_id = member_id;
         SELECT streamhouse.consumer_assignment_bytes(coalesce(array_agg(t.name ORDER BY t.name, a.partition), '{}'),
                                                      coalesce(array_agg(a.partition ORDER BY t.name, a.partition), '{}')) INTO assignment
         FROM streamhouse.member_assigned(member) AS m, unnest(m.topic_ids, m.partitions) AS a (topic_id, partition)
@@ -179,7 +209,7 @@ END $$;
 COMMENT ON FUNCTION streamhouse.classic_member_sync IS 'sh_classic_member_sync() with the owner''s rights.';
 
 CREATE FUNCTION sh_classic_member_sync("group" text, member_id text, instance_id text, generation int,
-                                       OUT error_code int2, OUT protocol_name text, OUT assignment bytea)
+                                       OUT error_code int2, OUT assignment bytea)
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'streamhouse_as_owner';
 COMMENT ON FUNCTION sh_classic_member_sync IS 'Kafka''s SyncGroup for a classic member of a group of type consumer: what it has now, as the consumer protocol writes it. error_code is Kafka''s: 0, 16 NOT_COORDINATOR, 22 ILLEGAL_GENERATION, 25 UNKNOWN_MEMBER_ID, 82 FENCED_INSTANCE_ID.';
 

@@ -102,13 +102,15 @@ AS $$
 $$;
 COMMENT ON FUNCTION streamhouse.classic_protocol IS 'The protocol that a classic group''s members agree on; null when they do not.';
 
--- leader_member stays null: the coordinator knows by that that the members have to join again.
+-- leader_member stays null: the coordinator knows by that that the members have to join again. Until they do, they commit in the
+-- generation that they have reached, which is the target's epoch: the one that the last change of members has begun, nobody has heard of.
 CREATE FUNCTION streamhouse.group_downgrade(group_id int) RETURNS bool
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 BEGIN
-    IF NOT EXISTS (SELECT FROM streamhouse.group_member AS m WHERE m.group_id = group_id)
+    IF NOT EXISTS (SELECT FROM streamhouse.classic_member AS c WHERE c.group_id = group_id)
+       OR NOT EXISTS (SELECT FROM streamhouse.consumer_group AS g WHERE g.group_id = group_id AND g.group_type = 'consumer')
        OR EXISTS (SELECT FROM streamhouse.group_member AS m
                   WHERE m.group_id = group_id
                     AND NOT EXISTS (SELECT FROM streamhouse.classic_member AS c WHERE c.group_id = m.group_id AND c.member_id = m.member_id)) THEN
@@ -128,7 +130,7 @@ BEGIN
     DELETE FROM streamhouse.group_partition AS p WHERE p.group_id = group_id;
     PERFORM streamhouse.group_forget_seen(group_id);
     UPDATE streamhouse.consumer_group AS g
-    SET group_type = 'classic', protocol_name = streamhouse.classic_protocol(group_id), leader_member = NULL,
+    SET group_type = 'classic', protocol_name = streamhouse.classic_protocol(group_id), leader_member = NULL, group_epoch = g.target_epoch,
         coordinator_epoch = g.coordinator_epoch + 1, topics_hash = ''
     WHERE g.group_id = group_id;
     PERFORM streamhouse.group_touch(group_id);

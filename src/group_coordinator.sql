@@ -92,12 +92,12 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
     WITH live AS MATERIALIZED (SELECT streamhouse.live_agent_ids() AS ids)
     SELECT g.name
-    FROM live CROSS JOIN streamhouse.agent AS a
-    JOIN streamhouse.consumer_group AS g ON g.coordinator_id = a.agent_id AND g.group_type = 'classic' AND g.emptied_at IS NULL
-    WHERE CASE WHEN a.agent_id = ANY (live.ids) THEN own AND a.agent_id = sh_orphan_groups.agent_id
+    FROM live CROSS JOIN streamhouse.consumer_group AS g
+    WHERE g.group_type = 'classic' AND g.emptied_at IS NULL
+      AND CASE WHEN g.coordinator_id = ANY (live.ids) THEN (own OR g.leader_member IS NULL) AND g.coordinator_id = sh_orphan_groups.agent_id
                ELSE streamhouse.coordinator_choose(g.name, live.ids) = sh_orphan_groups.agent_id END
       AND g.name COLLATE "C" > after
     ORDER BY g.name COLLATE "C"
     LIMIT most
 $$;
-COMMENT ON FUNCTION sh_orphan_groups IS 'Classic groups with members that the agent is to claim, though nobody asks for them, so that members who vanished with their coordinator expire: those whose coordinator is dead and that hashing gives to this agent; own: also those that it coordinates already (it has started, and knows nothing of them). In the order of their names, from after on.';
+COMMENT ON FUNCTION sh_orphan_groups IS 'Classic groups with members that the agent is to claim, though nobody asks for them, so that members who vanished with their coordinator expire: those whose coordinator is dead, or that have none, and that hashing gives to this agent; of those that it coordinates already, the ones that were consumer groups until now; own: all of them (it has started, and knows nothing of them). In the order of their names, from after on.';

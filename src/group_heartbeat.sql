@@ -104,6 +104,11 @@ BEGIN
     ELSIF member.backend_pid IS NOT NULL THEN
         PERFORM streamhouse.group_fail(25, format('member "%s" is a session of PostgreSQL', member_id), 'Take another member id.');
     ELSIF member.member_id <> member_id THEN
+        -- Who speaks the classic protocol does not say that it leaves.
+        DELETE FROM streamhouse.classic_member AS c WHERE c.group_id = group_id AND c.member_id = member.member_id;
+        IF FOUND THEN
+            member.member_epoch := -2;
+        END IF;
         RETURN streamhouse.member_replace(member, member_id);
     END IF;
     RETURN member;

@@ -17,7 +17,7 @@ static const BrainStatement join_statement = {
 };
 static const BrainStatement sync_statement = {
     "classic_member_sync",
-    "SELECT error_code, protocol_name, assignment FROM sh_classic_member_sync($1, $2, $3, $4)",
+    "SELECT error_code, assignment FROM sh_classic_member_sync($1, $2, $3, $4)",
     4,
     { BRAIN_TEXT, BRAIN_TEXT, BRAIN_TEXT, BRAIN_INT4 },
 };
@@ -164,6 +164,7 @@ void classic_member_join(GroupRequest *state)
 static void sync_answered(const BrainResult *result, void *argument)
 {
     GroupRequest *state = argument;
+    const KafkaSyncGroupRequest *asked = state->request->message;
     KafkaSyncGroupResponse *response = &state->response.synced;
     KafkaError error = classic_error(result);
     if (group_request_is_over(state)) {
@@ -177,8 +178,8 @@ static void sync_answered(const BrainResult *result, void *argument)
         return;
     }
     response->protocol_type = SLICE_LITERAL("consumer");
-    response->protocol_name = group_copy(state, brain_text(result, 0, 1));
-    response->assignment = group_copy(state, brain_bytes(result, 0, 2));
+    response->protocol_name = asked->protocol_name; /* it was told in the answer to its JoinGroup */
+    response->assignment = group_copy(state, brain_bytes(result, 0, 1));
     classic_finish(state);
 }
 

@@ -190,6 +190,11 @@ static bool load_member(Group *group, const GroupStoredMember *stored, Slice lea
     return true;
 }
 
+static bool group_stored_leader(const Group *group, Slice leader)
+{
+    return group->leader && slice_equals(group->leader->id, leader);
+}
+
 /* Its members go on as if nothing had happened; their sessions begin anew. */
 static bool group_load(Group *group, const GroupClaim *claim)
 {
@@ -204,7 +209,7 @@ static bool group_load(Group *group, const GroupClaim *claim)
     }
     if (whole && claim->member_count > 0) {
         group_enter(group, GROUP_STABLE);
-        if (!group->leader) {
+        if (!group_stored_leader(group, claim->leader)) {
             rebalance_prepare(group); /* its members spoke with the brain until now, and need a leader */
         }
     }

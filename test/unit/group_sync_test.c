@@ -479,6 +479,37 @@ TEST(a_loaded_group_goes_on_as_it_was_stored)
     world_free(world);
 }
 
+TEST(a_group_that_was_stored_without_a_leader_has_to_elect_one)
+{
+    World *world = world_new(&world_options);
+    GroupProtocol protocol = { SLICE_LITERAL("range"), SLICE_LITERAL("m") };
+    GroupStoredMember member = { .member_id = SLICE_LITERAL("a"),
+                                 .session_timeout_ms = 10000,
+                                 .rebalance_timeout_ms = 20000,
+                                 .protocols = &protocol,
+                                 .protocol_count = 1,
+                                 .assignment = SLICE_LITERAL("x") };
+    GroupClaim claim = { .outcome = GROUP_OPEN,
+                         .group_id = 3,
+                         .coordinator_epoch = 9,
+                         .generation = 41,
+                         .protocol_type = SLICE_LITERAL("consumer"),
+                         .protocol_name = SLICE_LITERAL("range"),
+                         .members = &member,
+                         .member_count = 1 };
+    world_open(world, "g", false, nothing_then, NULL);
+    world_answer_claim(world, &claim);
+    Client a = client_new();
+    snprintf(a.id, sizeof(a.id), "a");
+    a.generation = 41;
+    CHECK_INT(client_beat(world, &a), KAFKA_ERROR_REBALANCE_IN_PROGRESS);
+    Reply reply;
+    client_join(world, &a, &reply);
+    CHECK_INT(reply.generation, 42);
+    CHECK_STR(reply.leader, "a");
+    world_free(world);
+}
+
 TEST(a_group_that_is_not_there_or_not_ours_is_not_opened)
 {
     World *world = world_new(&world_options);
