@@ -210,6 +210,16 @@ static void produce_not_leader(ProduceTask *task, KafkaProduceResponsePartition 
     task->moved = true;
 }
 
+/* Of the batches that a producer has under way, the next may arrive when this agent leads the partition. */
+static void produce_hold_up(const ProduceTask *task, const Partition *partition, Slice records)
+{
+    BatchHeader header;
+    Log *log = api_agent(task->request)->log;
+    if (log && batch_header_read(records, &header).code == BATCH_OK) {
+        log_refused_elsewhere(log, partition, &header, time_ms());
+    }
+}
+
 /* A batch as it is to be kept, in a block that keeps it alive. */
 typedef struct ProduceBytes {
     Block *frame;
@@ -335,6 +345,7 @@ static void produce_partition(ProduceTask *task, Topic *topic, const KafkaProduc
     }
     if (!lease_holds(api_agent(task->request)->lease, partition)) {
         produce_not_leader(task, answer, partition);
+        produce_hold_up(task, partition, sent->records);
         return;
     }
     BatchHeader header;

@@ -45,12 +45,15 @@ static Gap *gap_find(const Gaps *gaps, const GapStream *stream)
     return gap;
 }
 
-void gap_open(Gaps *gaps, const Append *failed, KafkaError error, int64_t now_ms)
+static void gap_add(Gaps *gaps, const GapStream *stream, int32_t sequence, KafkaError error, int64_t now_ms,
+                    int64_t forget_ms)
 {
-    GapStream stream = gap_stream(failed->partition, &failed->header);
-    if (failed->header.producer_id < 0 || !kafka_error_is_retriable((int16_t)error) ||
-        gap_find(gaps, &stream)) {
+    Gap *known = gap_find(gaps, stream);
+    if (known && known->until_ms > now_ms) {
         return; /* of several failures the first is the one that is missing */
+    }
+    if (known) {
+        gap_close(gaps, known);
     }
     /* uthash keeps the order of insertion: the first is the oldest. */
     while (gaps->by_stream && (gaps->count >= GAPS_MAX || gaps->by_stream->until_ms <= now_ms)) {
@@ -58,12 +61,30 @@ void gap_open(Gaps *gaps, const Append *failed, KafkaError error, int64_t now_ms
     }
     Gap *gap = calloc(1, sizeof(Gap));
     if (gap) {
-        gap->stream = stream;
-        gap->sequence = failed->header.base_sequence;
+        gap->stream = *stream;
+        gap->sequence = sequence;
         gap->error = error;
-        gap->until_ms = now_ms + GAP_FORGET_MS;
+        gap->until_ms = now_ms + forget_ms;
         HASH_ADD(hh, gaps->by_stream, stream, sizeof(gap->stream), gap);
         gaps->count++;
+    }
+}
+
+void gap_open(Gaps *gaps, const Append *failed, KafkaError error, int64_t now_ms)
+{
+    const BatchHeader *header = &failed->header;
+    if (header->producer_id >= 0 && kafka_error_is_retriable((int16_t)error)) {
+        GapStream stream = gap_stream(failed->partition, header);
+        gap_add(gaps, &stream, header->base_sequence, error, now_ms, GAP_FORGET_MS);
+    }
+}
+
+void gap_open_elsewhere(Gaps *gaps, const Partition *partition, const BatchHeader *header, int64_t now_ms)
+{
+    if (header->producer_id >= 0) {
+        GapStream stream = gap_stream(partition, header);
+        gap_add(gaps, &stream, header->base_sequence, KAFKA_ERROR_NOT_LEADER_OR_FOLLOWER, now_ms,
+                GAP_ELSEWHERE_MS);
     }
 }
 

@@ -15,10 +15,15 @@ typedef struct Gaps {
     size_t count;
 } Gaps;
 
-enum { GAPS_MAX = 16384, GAP_FORGET_MS = 2 * 60 * 1000 };
+enum { GAPS_MAX = 16384, GAP_FORGET_MS = 2 * 60 * 1000, GAP_ELSEWHERE_MS = 500 };
 
 /* The batch failed with an error that its producer answers by sending it again. */
 void gap_open(Gaps *gaps, const Append *failed, KafkaError error, int64_t now_ms);
+
+/* The batch was refused before it was taken, since this agent does not lead the partition. What its producer
+ * has under way behind it may arrive when the agent does. Not for long: it may be sent again to another
+ * agent. */
+void gap_open_elsewhere(Gaps *gaps, const Partition *partition, const BatchHeader *header, int64_t now_ms);
 
 /* NONE, and the gap is closed when this is the batch that was missing; else what the missing one failed with.
  */

@@ -37,6 +37,11 @@ KafkaError log_check_order(Log *log, const Partition *partition, const BatchHead
     return gap_check(&log->gaps, partition, header, now_ms);
 }
 
+void log_refused_elsewhere(Log *log, const Partition *partition, const BatchHeader *header, int64_t now_ms)
+{
+    gap_open_elsewhere(&log->gaps, partition, header, now_ms);
+}
+
 void log_free(Log *log)
 {
     Upload *upload;

@@ -143,6 +143,10 @@ void log_set_cluster(Log *log, const uint8_t cluster_id[OBJECT_UUID_SIZE]);
  * appended. */
 KafkaError log_check_order(Log *log, const Partition *partition, const BatchHeader *header, int64_t now_ms);
 
+/* A batch was refused since another agent leads the partition: its producer's next ones are, too, until it
+ * comes again, even if this agent leads by then. */
+void log_refused_elsewhere(Log *log, const Partition *partition, const BatchHeader *header, int64_t now_ms);
+
 /* Bytes that wait in PostgreSQL to be moved into objects, as the brain last said. */
 void log_set_inline_backlog(Log *log, int64_t bytes);
 

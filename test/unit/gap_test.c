@@ -39,6 +39,22 @@ TEST(what_comes_after_a_failed_batch_is_refused_until_that_one_comes_again)
     gaps_free(&gaps);
 }
 
+TEST(a_batch_that_was_refused_elsewhere_is_awaited_for_a_moment)
+{
+    Gaps gaps = { 0 };
+    Append refused = failed_batch(7, 0);
+    Append nobody = failed_batch(-1, 0);
+    gap_open_elsewhere(&gaps, refused.partition, &refused.header, 0);
+    gap_open_elsewhere(&gaps, nobody.partition, &nobody.header, 0);
+    CHECK_INT(gaps.count, 1);
+    CHECK_INT(check(&gaps, 7, 10, 1), KAFKA_ERROR_NOT_LEADER_OR_FOLLOWER);
+    CHECK_INT(check(&gaps, 7, 0, 2), KAFKA_ERROR_NONE);
+    gap_open_elsewhere(&gaps, refused.partition, &refused.header, 10);
+    CHECK_INT(check(&gaps, 7, 10, 10 + GAP_ELSEWHERE_MS), KAFKA_ERROR_NONE);
+    CHECK_INT(gaps.count, 0);
+    gaps_free(&gaps);
+}
+
 TEST(the_first_of_several_failures_is_the_one_awaited)
 {
     Gaps gaps = { 0 };
