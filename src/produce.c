@@ -71,11 +71,16 @@ static int32 random_partition(const ProduceTopic *topic)
     return (int32)(random % (uint32)topic->partitions);
 }
 
+/* Some in turn, from a random one on; when all of these are taken, the last is waited for. */
 int32 produce_choose_locked(ProduceTopic *topic)
 {
-    for (int i = 1; topic->sticky < 0; i++) {
-        int32 candidate = random_partition(topic);
-        bool is_last = i == FREE_TRIES || topic->partitions == 1;
+    if (topic->sticky >= 0) {
+        return topic->sticky;
+    }
+    int32 first = random_partition(topic);
+    for (int i = 0; topic->sticky < 0; i++) {
+        int32 candidate = (int32)(((int64)first + i) % topic->partitions);
+        bool is_last = i + 1 == Min(FREE_TRIES, topic->partitions);
         if (outbox_lock(outbox_partition(topic, candidate), is_last ? LockWaitBlock : LockWaitSkip)) {
             topic->sticky = candidate;
         }
