@@ -60,10 +60,11 @@ def pytest_report_teststatus(report):
 
 
 def is_repetition(item):
-    """Codecs are the protocol's: what an agent does with each of them is seen on a folder, and one stands for all on S3."""
+    """Codecs are the protocol's: what an agent does with each of them is seen on a folder, and one stands for all on S3. What is marked
+    any_store never comes near the store: once is enough."""
     params = getattr(item, "callspec", None) and item.callspec.params or {}
     on_s3 = "folder" in STORES and "s3" in (params.get("stack"), params.get("own_stack"))
-    return on_s3 and params.get("codec", ONE_CODEC) != ONE_CODEC
+    return on_s3 and (params.get("codec", ONE_CODEC) != ONE_CODEC or item.get_closest_marker("any_store") is not None)
 
 
 def spread(item):

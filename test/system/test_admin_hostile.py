@@ -5,7 +5,7 @@ from schema_wire import APIS, SchemaWire
 from test_admin_api import NONE, TOPIC, UNKNOWN_TOPIC, kafka, nothing_is_left, versions  # noqa: F401 (the fixtures, too)
 from wire import Wire
 
-pytestmark = pytest.mark.sql
+pytestmark = [pytest.mark.any_store, pytest.mark.sql]
 
 HOSTILE = ["AlterConfigs", "IncrementalAlterConfigs", "DescribeConfigs", "ListConfigResources", "DescribeTopicPartitions", "DescribeCluster", "DescribeLogDirs",
            "DescribeProducers", "ElectLeaders", "AlterPartitionReassignments", "ListPartitionReassignments", "DeleteRecords", "CreateTopics", "DeleteTopics",

@@ -10,7 +10,7 @@ from group_wire import Member, find_coordinator, rebalance, receive_generation
 from stack import wait_until
 from wire import Wire, array, string
 
-pytestmark = pytest.mark.sql
+pytestmark = [pytest.mark.any_store, pytest.mark.sql]
 
 QUICK = {"lease_ttl_ms": "1500ms", "heartbeat_ms": "200ms", "group_initial_delay_ms": "300ms", "group_session_min_ms": "500ms"}
 

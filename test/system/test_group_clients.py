@@ -9,7 +9,7 @@ from clients import CONFLUENT
 from records import Record
 from stack import wait_until
 
-pytestmark = pytest.mark.sql
+pytestmark = [pytest.mark.any_store, pytest.mark.sql]
 
 SCRIPT = Path(__file__).with_name("group_consumer.py")
 QUICK = {"lease_ttl_ms": "1500ms", "heartbeat_ms": "200ms", "group_initial_delay_ms": "500ms", "group_session_min_ms": "500ms"}

@@ -10,7 +10,7 @@ import wire
 from consumer_wire import Member, settle
 from stack import wait_until
 
-pytestmark = pytest.mark.sql
+pytestmark = [pytest.mark.any_store, pytest.mark.sql]
 
 
 def topic_id(stack, topic):

@@ -11,7 +11,7 @@ from group_wire import Member
 from sql_session import Session
 from stack import wait_until
 
-pytestmark = pytest.mark.sql
+pytestmark = [pytest.mark.any_store, pytest.mark.sql]
 
 QUICK = {"lease_ttl_ms": "1500ms", "heartbeat_ms": "200ms", "group_initial_delay_ms": "300ms", "group_session_min_ms": "500ms"}
 PARTITIONS = 6

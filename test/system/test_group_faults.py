@@ -21,7 +21,7 @@ from sql_session import Lost, Session
 from stack import wait_until
 from test_group_clients import Consumer
 
-pytestmark = pytest.mark.sql
+pytestmark = [pytest.mark.any_store, pytest.mark.sql]
 
 QUICK = {"lease_ttl_ms": "1500ms", "heartbeat_ms": "200ms", "group_initial_delay_ms": "300ms", "group_session_min_ms": "500ms"}
 PARTITIONS = 6

@@ -17,7 +17,7 @@ SUBSCRIBED_TO_TOPIC, UNKNOWN_TOPIC_ID, STALE_EPOCH = 86, 100, 113
 
 NO_TOPIC = "00000000-0000-0000-0000-0000000000ff"
 
-pytestmark = pytest.mark.skipif(bool(OUTSIDER), reason="looks into the brain")
+pytestmark = [pytest.mark.any_store, pytest.mark.skipif(bool(OUTSIDER), reason="looks into the brain")]
 
 
 def versions(name):
