@@ -69,6 +69,18 @@ void *arena_allocate_array(Arena *arena, size_t count, size_t size)
     return arena_allocate(arena, count * size);
 }
 
+bool arena_copy(Arena *arena, Slice bytes, Slice *copy)
+{
+    if (slice_is_null(bytes)) {
+        return true;
+    }
+    char *kept = arena_copy_text(arena, bytes);
+    if (kept) {
+        *copy = slice_of(kept, bytes.size);
+    }
+    return kept != NULL;
+}
+
 char *arena_copy_text(Arena *arena, Slice text)
 {
     char *copy = text.size < SIZE_MAX ? arena_allocate(arena, text.size + 1) : NULL;

@@ -23,6 +23,10 @@ void *arena_allocate(Arena *arena, size_t size);
 /* count * size with overflow checked; NULL on overflow or limit. count 0 gives a non-NULL pointer. */
 void *arena_allocate_array(Arena *arena, size_t count, size_t size);
 
+/* A copy of the bytes, which may be of any kind; null leaves *copy as it is. False, and *copy as it is, when
+ * memory is short. */
+bool arena_copy(Arena *arena, Slice bytes, Slice *copy);
+
 /* A NUL-terminated copy. */
 char *arena_copy_text(Arena *arena, Slice text);
 

@@ -1,8 +1,12 @@
 /* api.c: helpers of the handlers. */
 #include "agent/api/api.h"
 
+#include <stdio.h>
+
 #include "agent/brain/brain.h"
 #include "agent/utf8.h"
+
+enum { CLIENT_HOST_MAX = 64 };
 
 Topic *api_topic(const KafkaRequest *request, Slice name, const KafkaUuid *topic_id, KafkaError *error)
 {
@@ -61,6 +65,27 @@ KafkaError api_group_error(const BrainResult *result)
     }
     return result->status.code == STATUS_DENIED ? KAFKA_ERROR_GROUP_AUTHORIZATION_FAILED
                                                 : KAFKA_ERROR_COORDINATOR_NOT_AVAILABLE;
+}
+
+Slice api_copy(KafkaRequest *request, Slice text)
+{
+    Slice copy = SLICE_NULL;
+    (void)arena_copy(&request->arena, text, &copy);
+    return copy;
+}
+
+Slice api_client_host(KafkaRequest *request)
+{
+    const char *peer = kafka_request_peer(request);
+    const char *port = strrchr(peer, ':');
+    int size = port ? (int)(port - peer) : (int)strlen(peer);
+    bool brackets = size >= 2 && peer[0] == '[' && peer[size - 1] == ']';
+    char *host = arena_allocate(&request->arena, CLIENT_HOST_MAX);
+    if (!host) {
+        return SLICE_LITERAL("");
+    }
+    snprintf(host, CLIENT_HOST_MAX, "/%.*s", brackets ? size - 2 : size, brackets ? peer + 1 : peer);
+    return slice_of_text(host);
 }
 
 bool api_text_is_storable(Slice text)

@@ -80,4 +80,10 @@ KafkaError api_group_error(const struct BrainResult *result);
 /* Whether PostgreSQL can keep the text: UTF-8 without NUL. Null is. */
 bool api_text_is_storable(Slice text);
 
+/* A copy in the request's memory; null stays null, and is what a copy becomes when that memory is short. */
+Slice api_copy(KafkaRequest *request, Slice text);
+
+/* Where the client connects from, as Kafka writes it: a slash and the address. */
+Slice api_client_host(KafkaRequest *request);
+
 #endif

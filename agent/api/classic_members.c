@@ -135,7 +135,7 @@ static void join_ask(GroupRequest *state)
     brain_put_text(&parameters, state->response.joined.member_id);
     brain_put_text(&parameters, asked->group_instance_id);
     brain_put_text(&parameters, group_request_client_id(state));
-    brain_put_text(&parameters, group_request_host(state));
+    brain_put_text(&parameters, api_client_host(state->request));
     brain_put_int4(&parameters, asked->session_timeout_ms);
     brain_put_int4(&parameters, asked->rebalance_timeout_ms >= 0 ? asked->rebalance_timeout_ms
                                                                  : asked->session_timeout_ms);

@@ -51,7 +51,7 @@ static void list_brokers(KafkaRequest *request, int8_t type, KafkaListConfigReso
     for (size_t i = 0; list_wants(request, type) && i < count; i++) {
         char name[RESOURCE_NAME_MAX];
         snprintf(name, sizeof(name), "%d", agents[i].agent_id);
-        list_add(response, type, slice_of_text(arena_copy_text(&request->arena, slice_of_text(name))));
+        list_add(response, type, api_copy(request, slice_of_text(name)));
     }
 }
 

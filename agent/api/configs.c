@@ -89,11 +89,6 @@ static bool config_is_wanted(const KafkaDescribeConfigsRequestResource *resource
     return resource->configuration_keys.count < 0;
 }
 
-static Slice config_copy(ConfigsState *state, Slice text)
-{
-    return slice_is_null(text) ? SLICE_NULL : slice_of_text(arena_copy_text(&state->request->arena, text));
-}
-
 static int8_t config_source(Slice word)
 {
     static const struct {
@@ -114,7 +109,8 @@ static int8_t config_source(Slice word)
 static Slice config_copy_json(ConfigsState *state, const json_t *object, const char *name)
 {
     const json_t *value = json_object_get(object, name);
-    return json_is_string(value) ? config_copy(state, slice_of_text(json_string_value(value))) : SLICE_NULL;
+    return json_is_string(value) ? api_copy(state->request, slice_of_text(json_string_value(value)))
+                                 : SLICE_NULL;
 }
 
 /* json: [{"name", "value", "source"}]. */
@@ -140,12 +136,12 @@ static void config_of_row(ConfigsState *state, const BrainResult *result, int ro
                           KafkaDescribeConfigsResponseConfig *config)
 {
     const KafkaDescribeConfigsRequest *asked = state->request->message;
-    config->name = config_copy(state, brain_text(result, row, 0));
-    config->value = config_copy(state, brain_text(result, row, 1));
+    config->name = api_copy(state->request, brain_text(result, row, 0));
+    config->value = api_copy(state->request, brain_text(result, row, 1));
     config->config_source = config_source(brain_text(result, row, 2));
     config->config_type = config_type(brain_text(result, row, 3));
     config->documentation =
-        asked->include_documentation ? config_copy(state, brain_text(result, row, 4)) : SLICE_NULL;
+        asked->include_documentation ? api_copy(state->request, brain_text(result, row, 4)) : SLICE_NULL;
     if (asked->include_synonyms) {
         config_add_synonyms(state, brain_text(result, row, 5), config);
     }
@@ -184,7 +180,7 @@ static void config_of_setting(ConfigsState *state, SettingId id, KafkaDescribeCo
     settings_show(settings, id, text, sizeof(text));
     config->name = slice_of_text(setting_rows[id].name);
     config->is_sensitive = (setting_rows[id].flags & (SETTING_SECRET | SETTING_CONNINFO)) != 0;
-    config->value = config->is_sensitive ? SLICE_NULL : config_copy(state, slice_of_text(text));
+    config->value = config->is_sensitive ? SLICE_NULL : api_copy(state->request, slice_of_text(text));
     config->read_only = true;
     config->config_source = is_default ? SOURCE_DEFAULT : SOURCE_STATIC;
     config->config_type = config_type_of_setting(&setting_rows[id]);
@@ -238,7 +234,7 @@ static void configs_told(const BrainResult *result, void *argument)
     if (status_is_ok(&result->status)) {
         configs_take(state, result, waiting->index);
     } else {
-        out->error_message = config_copy(state, slice_of_text(result->message));
+        out->error_message = api_copy(state->request, slice_of_text(result->message));
     }
     state->asked--;
     configs_go_on(state);

@@ -3,7 +3,6 @@
 #include <ctype.h>
 
 #include "agent/api/api.h"
-#include "agent/api/group_text.h"
 #include "agent/api/operations.h"
 #include "agent/brain/brain.h"
 
@@ -51,7 +50,7 @@ typedef struct Description {
 static Slice describe_text(Description *description, int row, int column)
 {
     Slice text = brain_text(description->result, row, column);
-    Slice copy = group_text_copy(description->request, text);
+    Slice copy = api_copy(description->request, text);
     description->short_of_memory = description->short_of_memory || (text.data && !copy.data);
     return copy;
 }
@@ -70,7 +69,7 @@ static void describe_names(Description *description, int row, KafkaStringArray *
     out->items = describe_array(description, names.count, sizeof(Slice));
     out->count = out->items ? brain_array_text(&names, out->items, names.count) : 0;
     for (int32_t i = 0; i < out->count; i++) {
-        out->items[i] = group_text_copy(description->request, out->items[i]);
+        out->items[i] = api_copy(description->request, out->items[i]);
         description->short_of_memory = description->short_of_memory || !out->items[i].data;
     }
 }
@@ -98,7 +97,7 @@ static void describe_assignment(Description *description, int row, int column,
         if (i == 0 || memcmp(uuid, uuid - UUID_BYTES, UUID_BYTES) != 0) {
             DescribedTopic *topic = &topics[out->topic_partitions.count++];
             memcpy(topic->topic_id.bytes, uuid, UUID_BYTES);
-            topic->topic_name = group_text_copy(description->request, texts[i]);
+            topic->topic_name = api_copy(description->request, texts[i]);
             topic->partitions.items = &numbers[i];
             description->short_of_memory = description->short_of_memory || !topic->topic_name.data;
         }

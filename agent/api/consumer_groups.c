@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "agent/api/api.h"
-#include "agent/api/group_text.h"
 #include "agent/brain/brain.h"
 #include "agent/clock.h"
 #include "agent/metrics.h"
@@ -162,7 +161,7 @@ static void beat_answered(const BrainResult *result, void *argument)
     kafka_defaults(&KAFKA_CONSUMER_GROUP_HEARTBEAT_RESPONSE.root, &response);
     if (!status_is_ok(&result->status) || brain_row_count(result) != 1) {
         response.error_code = (int16_t)beat_error(result);
-        response.error_message = group_text_copy(beat->request, slice_of_text(result->message));
+        response.error_message = api_copy(beat->request, slice_of_text(result->message));
         kafka_request_reply(beat->request, &response);
         return;
     }
@@ -170,7 +169,7 @@ static void beat_answered(const BrainResult *result, void *argument)
     beat_remember(beat, result, epoch);
     response.error_code = brain_int2(result, 0, 0);
     if (response.error_code != KAFKA_ERROR_NONE) {
-        response.error_message = group_text_copy(beat->request, brain_text(result, 0, 1));
+        response.error_message = api_copy(beat->request, brain_text(result, 0, 1));
         kafka_request_reply(beat->request, &response);
     } else if (!beat_assign(beat, result, &response)) {
         kafka_request_disconnect(beat->request, "the member's assignment does not fit in a request's memory");
@@ -227,7 +226,7 @@ static bool beat_put(const Beat *beat, BrainParameters *parameters)
     brain_put_text(parameters, said->server_assignor);
     bool put = beat_put_owned(said, &request->arena, parameters);
     brain_put_text(parameters, request->client_id);
-    brain_put_text(parameters, group_text_host(request));
+    brain_put_text(parameters, api_client_host(request));
     return put;
 }
 

@@ -116,7 +116,7 @@ static bool elect_all(ElectState *state, const Catalog *catalog)
     room = room && state->response.replica_election_results.items;
     for (Topic *topic = catalog_first(catalog); room && topic; topic = catalog_next(topic)) {
         /* The name is copied: the topic may be gone when the brain has answered. */
-        Slice name = slice_of_text(arena_copy_text(&state->request->arena, slice_of_text(topic->name)));
+        Slice name = api_copy(state->request, slice_of_text(topic->name));
         room = elect_topic(state, name, topic, NULL, topic->partition_count);
     }
     return room;

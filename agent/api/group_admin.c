@@ -200,16 +200,7 @@ static void describe_reply(GroupsState *state)
 /* What an answer points to is gone when the next one comes: everything is copied. */
 static bool copy_text(Arena *arena, const BrainResult *result, int row, int column, Slice *copy)
 {
-    Slice value = brain_text(result, row, column);
-    if (slice_is_null(value)) {
-        return true; /* the default stays */
-    }
-    uint8_t *bytes = arena_allocate(arena, value.size + 1);
-    if (bytes && value.size > 0) {
-        memcpy(bytes, value.data, value.size);
-    }
-    *copy = slice_of(bytes, value.size);
-    return bytes != NULL;
+    return arena_copy(arena, brain_text(result, row, column), copy);
 }
 
 static bool describe_member(Arena *arena, const BrainResult *result, int row, DescribedMember *member)

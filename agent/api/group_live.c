@@ -37,26 +37,13 @@ bool group_live_has_members(const KafkaRequest *request, Slice name)
     return group && group_member_count(group) > 0;
 }
 
-static bool live_copy(Arena *arena, Slice text, Slice *copy)
-{
-    if (slice_is_null(text)) {
-        return true;
-    }
-    uint8_t *bytes = arena_allocate(arena, text.size + 1);
-    if (bytes && text.size > 0) {
-        memcpy(bytes, text.data, text.size);
-    }
-    *copy = slice_of(bytes, text.size);
-    return bytes != NULL;
-}
-
 static bool live_member(Arena *arena, const GroupMember *member, KafkaDescribeGroupsResponseMember *out)
 {
     GroupStoredMember known = group_member_stored(member);
-    return live_copy(arena, known.member_id, &out->member_id) &&
-           live_copy(arena, known.instance_id, &out->group_instance_id) &&
-           live_copy(arena, known.client_id, &out->client_id) &&
-           live_copy(arena, known.client_host, &out->client_host);
+    return arena_copy(arena, known.member_id, &out->member_id) &&
+           arena_copy(arena, known.instance_id, &out->group_instance_id) &&
+           arena_copy(arena, known.client_id, &out->client_id) &&
+           arena_copy(arena, known.client_host, &out->client_host);
 }
 
 bool group_live_describe(KafkaRequest *request, Slice name, KafkaDescribeGroupsResponseGroup *out)
@@ -73,7 +60,7 @@ bool group_live_describe(KafkaRequest *request, Slice name, KafkaDescribeGroupsR
     out->members.items =
         kafka_items_new(&request->arena, &KAFKA_DESCRIBE_GROUPS_RESPONSE_MEMBER, group_member_count(group));
     bool fits =
-        out->members.items && live_copy(&request->arena, group_protocol_type(group), &out->protocol_type);
+        out->members.items && arena_copy(&request->arena, group_protocol_type(group), &out->protocol_type);
     for (const GroupMember *member = group_first(group); member && fits; member = group_next(member)) {
         fits = live_member(&request->arena, member, &out->members.items[out->members.count++]);
     }

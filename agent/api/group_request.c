@@ -2,12 +2,7 @@
  * coordinator or the brain answers and leaves when the coordinator has settled. */
 #include "agent/api/group_request.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "agent/utf8.h"
-
-enum { HOST_SIZE = 80 };
 
 static void group_reply_send(GroupReply *reply)
 {
@@ -82,30 +77,15 @@ bool group_request_is_over(GroupRequest *state)
 
 Slice group_copy(GroupRequest *state, Slice text)
 {
-    if (slice_is_null(text)) {
-        return SLICE_NULL;
-    }
-    uint8_t *copy = arena_allocate(&state->request->arena, text.size + 1);
-    if (copy && text.size > 0) {
-        memcpy(copy, text.data, text.size);
-    }
-    return slice_of(copy ? copy : (const uint8_t *)"", copy ? text.size : 0);
+    Slice copy = slice_is_null(text) ? SLICE_NULL : slice_of("", 0);
+    (void)arena_copy(&state->request->arena, text, &copy);
+    return copy;
 }
 
 void group_request_waits(GroupRequest *state)
 {
     state->waiting = true;
     state->request->on_abandon = group_request_abandoned;
-}
-
-Slice group_request_host(GroupRequest *state)
-{
-    char host[HOST_SIZE];
-    const char *peer = kafka_request_peer(state->request);
-    const char *port = strrchr(peer, ':');
-    int size = port ? (int)(port - peer) : (int)strlen(peer);
-    snprintf(host, sizeof(host), "/%.*s", size, peer);
-    return group_copy(state, slice_of_text(host));
 }
 
 Slice group_request_client_id(const GroupRequest *state)

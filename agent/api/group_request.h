@@ -44,8 +44,6 @@ bool group_request_is_over(GroupRequest *state);
 
 /* A copy in the request's memory; null stays null. */
 Slice group_copy(GroupRequest *state, Slice text);
-/* Where the client connects from, as Kafka writes it: "/127.0.0.1". */
-Slice group_request_host(GroupRequest *state);
 Slice group_request_client_id(const GroupRequest *state);
 
 /* A classic member's requests in a group of type consumer. */

@@ -7,11 +7,6 @@
 enum { JOIN_SKIP_OLDEST = 9, JOIN_NULL_PROTOCOL_OLDEST = 7 };
 enum { SYNC_PROTOCOL_OLDEST = 5, LEAVE_MEMBERS_OLDEST = 3 };
 
-static bool text_or_null(Slice text)
-{
-    return slice_is_null(text) || utf8_is_text(text);
-}
-
 /* JoinGroup. */
 
 static void join_refuse(GroupRequest *state, KafkaError error)
@@ -80,7 +75,7 @@ static void join_open(GroupRequest *state, Group *group)
         .member_id = asked->member_id,
         .instance_id = asked->group_instance_id,
         .client_id = group_request_client_id(state),
-        .client_host = group_request_host(state),
+        .client_host = api_client_host(state->request),
         .session_timeout_ms = asked->session_timeout_ms,
         .rebalance_timeout_ms = has_timeout ? asked->rebalance_timeout_ms : asked->session_timeout_ms,
         .protocol_type = asked->protocol_type,
@@ -124,7 +119,7 @@ static KafkaError join_complaint(const KafkaRequest *request)
         asked->session_timeout_ms > settings->group_session_max_ms) {
         return KAFKA_ERROR_INVALID_SESSION_TIMEOUT;
     }
-    bool texts = utf8_is_text(asked->protocol_type) && text_or_null(asked->group_instance_id) &&
+    bool texts = utf8_is_text(asked->protocol_type) && api_text_is_storable(asked->group_instance_id) &&
                  utf8_is_text(asked->member_id) && asked->member_id.size <= GROUP_MEMBER_ID_MAX &&
                  asked->protocols.count <= GROUP_PROTOCOLS_MAX;
     for (int32_t i = 0; texts && i < asked->protocols.count; i++) {

@@ -55,7 +55,7 @@ static int log_dirs_add_topic(LogDirsState *state, const BrainResult *result, in
         return end;
     }
     KafkaDescribeLogDirsResponseTopic *out = &dir->topics.items[dir->topics.count++];
-    out->name = slice_of_text(arena_copy_text(&state->request->arena, brain_text(result, row, 1)));
+    out->name = api_copy(state->request, brain_text(result, row, 1));
     out->partitions.items =
         kafka_items_new(&state->request->arena, &KAFKA_DESCRIBE_LOG_DIRS_RESPONSE_PARTITION, (size_t)count);
     for (; out->partitions.items && row < end; row++) {
@@ -74,8 +74,7 @@ static void log_dirs_told(const BrainResult *result, void *argument)
     LogDirsState *state = argument;
     int rows = status_is_ok(&result->status) ? brain_row_count(result) : 0;
     KafkaDescribeLogDirsResponseResult *dir = state->response.results.items;
-    dir->log_dir = slice_of_text(arena_copy_text(
-        &state->request->arena, slice_of_text(store_describe(api_agent(state->request)->store))));
+    dir->log_dir = api_copy(state->request, slice_of_text(store_describe(api_agent(state->request)->store)));
     dir->error_code =
         (int16_t)(status_is_ok(&result->status) ? KAFKA_ERROR_NONE : KAFKA_ERROR_KAFKA_STORAGE_ERROR);
     size_t topics = 0;

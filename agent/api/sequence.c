@@ -65,7 +65,7 @@ void sequence_refuse(Sequence *sequence, const SequenceAnswer *answer, KafkaErro
 {
     *answer->error_code = (int16_t)error;
     if (answer->message) {
-        *answer->message = slice_of_text(arena_copy_text(&sequence->request->arena, slice_of_text(why)));
+        *answer->message = api_copy(sequence->request, slice_of_text(why));
     }
 }
 

@@ -97,7 +97,7 @@ static Slice create_config(KafkaRequest *request, const KafkaCreateTopicsRequest
         json_decref(value);
     }
     char *text = valid ? json_dumps(object, JSON_COMPACT) : NULL;
-    Slice copy = text ? slice_of_text(arena_copy_text(&request->arena, slice_of_text(text))) : SLICE_NULL;
+    Slice copy = api_copy(request, slice_of_text(text));
     free(text);
     json_decref(object);
     return copy;
@@ -183,9 +183,8 @@ static void create_add_config(KafkaRequest *request, const json_t *row, KafkaCre
         return;
     }
     KafkaCreateTopicsResponseConfig *config = &out->configs.items[out->configs.count++];
-    config->name = slice_of_text(arena_copy_text(&request->arena, slice_of_text(name)));
-    config->value =
-        value ? slice_of_text(arena_copy_text(&request->arena, slice_of_text(value))) : SLICE_NULL;
+    config->name = api_copy(request, slice_of_text(name));
+    config->value = api_copy(request, slice_of_text(value));
     config->config_source = strcmp(source, "topic") == 0     ? SOURCE_TOPIC
                             : strcmp(source, "cluster") == 0 ? SOURCE_CLUSTER
                                                              : SOURCE_DEFAULT;

@@ -49,7 +49,7 @@ static void delete_by_id(Sequence *sequence, SequenceAnswer answer, KafkaDeleteT
     Topic *topic = catalog_topic_by_uuid(api_agent(sequence->request)->catalog, out->topic_id.bytes);
     BrainParameters parameters;
     if (topic) {
-        out->name = slice_of_text(arena_copy_text(&sequence->request->arena, slice_of_text(topic->name)));
+        out->name = api_copy(sequence->request, slice_of_text(topic->name));
     }
     answer.when_false = KAFKA_ERROR_UNKNOWN_TOPIC_ID;
     brain_parameters_init(&parameters);
