@@ -277,10 +277,9 @@ AS $$
     FROM cluster AS c
     CROSS JOIN streamhouse.consumer_group AS g
     CROSS JOIN LATERAL (SELECT streamhouse.group_state(g) AS state) AS s
-    -- Clients ask every agent. A group without a coordinator is said by one of them.
+    -- Clients ask every agent. A group without a coordinator is said by the one that FindCoordinator names.
     WHERE (agent_id IS NULL OR cardinality(c.live) = 0
-           OR agent_id = CASE WHEN g.coordinator_id = ANY (c.live) THEN g.coordinator_id
-                              ELSE c.live[1 + (hashtext(g.name) & 2147483647) % cardinality(c.live)] END)
+           OR agent_id = streamhouse.coordinator_of(g.coordinator_id, g.name, c.live))
       AND (cardinality(types) = 0 OR g.group_type IN (SELECT lower(t) FROM unnest(types) AS t))
       AND (cardinality(states) = 0 OR s.state IN (SELECT lower(trim(t)) FROM unnest(states) AS t))
       AND streamhouse.group_may_use(g)

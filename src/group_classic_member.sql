@@ -154,20 +154,29 @@ CREATE FUNCTION sh_classic_member_join("group" text, member_id text, instance_id
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'streamhouse_as_owner';
 COMMENT ON FUNCTION sh_classic_member_join IS 'Kafka''s JoinGroup for a consumer that speaks the classic protocol in a group of type consumer: takes it one step towards its target, which the brain assigns; the generation is its epoch. error_code is Kafka''s: 0, 16 NOT_COORDINATOR (the group is a classic one), 23 INCONSISTENT_GROUP_PROTOCOL, 25 UNKNOWN_MEMBER_ID.';
 
--- Null when it is not there; 82 when its instance is another's.
-CREATE FUNCTION streamhouse.classic_member_find(group_id int, member_id text, instance_id text, OUT error_code int2, OUT member streamhouse.group_member)
+CREATE FUNCTION streamhouse.classic_member_find("group" text, member_id text, instance_id text, generation int,
+                                                OUT error_code int2, OUT current streamhouse.consumer_group, OUT member streamhouse.group_member)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 BEGIN
-    SELECT * INTO member FROM streamhouse.group_member AS m WHERE m.group_id = group_id AND m.member_id = member_id;
-    error_code := CASE WHEN instance_id IS NOT NULL AND EXISTS (SELECT FROM streamhouse.group_member AS m
-                                                                WHERE m.group_id = group_id AND m.instance_id = instance_id AND m.member_id <> member_id) THEN 82
+    SELECT * INTO current FROM streamhouse.consumer_group AS g WHERE g.name = "group";
+    IF current.group_type IS DISTINCT FROM 'consumer' THEN
+        error_code := 16;
+        RETURN;
+    END IF;
+    PERFORM streamhouse.group_require(current);
+    SELECT * INTO member FROM streamhouse.group_member AS m WHERE m.group_id = current.group_id AND m.member_id = member_id;
+    error_code := CASE WHEN instance_id IS NOT NULL
+                            AND EXISTS (SELECT FROM streamhouse.group_member AS m
+                                        WHERE m.group_id = current.group_id AND m.instance_id = instance_id AND m.member_id <> member_id) THEN 82
                        WHEN member.member_id IS NULL
-                            OR NOT EXISTS (SELECT FROM streamhouse.classic_member AS c WHERE c.group_id = group_id AND c.member_id = member_id) THEN 25
+                            OR NOT EXISTS (SELECT FROM streamhouse.classic_member AS c
+                                           WHERE c.group_id = current.group_id AND c.member_id = member_id) THEN 25
+                       WHEN member.member_epoch <> generation THEN 22
                        ELSE 0 END;
 END $$;
-COMMENT ON FUNCTION streamhouse.classic_member_find IS 'A classic member of a consumer group, and Kafka''s error code: 0, 25 UNKNOWN_MEMBER_ID, 82 FENCED_INSTANCE_ID.';
+COMMENT ON FUNCTION streamhouse.classic_member_find IS 'A classic member of a group of type consumer, with its group, and Kafka''s error code for what it asks in a generation: 0, 16 NOT_COORDINATOR (there is no such group of that type), 22 ILLEGAL_GENERATION, 25 UNKNOWN_MEMBER_ID, 82 FENCED_INSTANCE_ID. 42501: the caller may not use the group.';
 
 -- There is something to do for the member: a new target, partitions to let go, or partitions that have become free.
 CREATE FUNCTION streamhouse.classic_must_join(current streamhouse.consumer_group, member streamhouse.group_member) RETURNS bool
@@ -187,22 +196,13 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
-    current streamhouse.consumer_group;
-    found_member record;
-    member streamhouse.group_member;
+    asking CONSTANT record := streamhouse.classic_member_find("group", member_id, instance_id, generation);
 BEGIN
-    SELECT * INTO current FROM streamhouse.consumer_group AS g WHERE g.name = "group";
-    PERFORM streamhouse.group_require(current);
-    found_member := streamhouse.classic_member_find(current.group_id, member_id, instance_id);
-    member := found_member.member;
-    error_code := CASE WHEN current.group_type IS DISTINCT FROM 'consumer' THEN 16
-                       WHEN found_member.error_code <> 0 THEN found_member.error_code
-                       WHEN member.member_epoch <> generation THEN 22
-                       ELSE 0 END;
+    error_code := asking.error_code;
     IF error_code = 0 THEN
         SELECT streamhouse.consumer_assignment_bytes(coalesce(array_agg(t.name ORDER BY t.name, a.partition), '{}'),
                                                      coalesce(array_agg(a.partition ORDER BY t.name, a.partition), '{}')) INTO assignment
-        FROM streamhouse.member_assigned(member) AS m, unnest(m.topic_ids, m.partitions) AS a (topic_id, partition)
+        FROM streamhouse.member_assigned(asking.member) AS m, unnest(m.topic_ids, m.partitions) AS a (topic_id, partition)
         JOIN streamhouse.topic AS t ON t.topic_id = a.topic_id AND t.deleted_at IS NULL;
     END IF;
 END $$;
@@ -218,26 +218,15 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
-    current streamhouse.consumer_group;
-    found_member record;
-    member streamhouse.group_member;
+    asking CONSTANT record := streamhouse.classic_member_find("group", member_id, instance_id, generation);
 BEGIN
-    SELECT * INTO current FROM streamhouse.consumer_group AS g WHERE g.name = "group";
-    IF current.group_type IS DISTINCT FROM 'consumer' THEN
-        RETURN 16;
-    END IF;
-    PERFORM streamhouse.group_require(current);
-    found_member := streamhouse.classic_member_find(current.group_id, member_id, instance_id);
-    member := found_member.member;
-    IF found_member.error_code <> 0 THEN
-        RETURN found_member.error_code;
-    ELSIF member.member_epoch <> generation THEN
-        RETURN 22;
+    IF asking.error_code <> 0 THEN
+        RETURN asking.error_code;
     END IF;
     UPDATE streamhouse.group_member AS m SET last_seen = clock_timestamp()
-    WHERE m.group_id = member.group_id AND m.member_id = member_id
+    WHERE m.group_id = (asking.current).group_id AND m.member_id = member_id
       AND clock_timestamp() >= m.last_seen + make_interval(secs => m.session_timeout_ms / 4000.0);
-    RETURN CASE WHEN streamhouse.classic_must_join(current, member) THEN 27 ELSE 0 END;
+    RETURN CASE WHEN streamhouse.classic_must_join(asking.current, asking.member) THEN 27 ELSE 0 END;
 END $$;
 COMMENT ON FUNCTION streamhouse.classic_member_heartbeat IS 'sh_classic_member_heartbeat() with the owner''s rights.';
 

@@ -16,6 +16,13 @@ AS $$
 $$;
 COMMENT ON FUNCTION streamhouse.coordinator_choose IS 'The agent of live that is to coordinate the group of that name, by rendezvous hashing. Null when live is empty.';
 
+CREATE FUNCTION streamhouse.coordinator_of(coordinator_id int, name text, live int[]) RETURNS int
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN coordinator_id = ANY (live) THEN coordinator_id ELSE streamhouse.coordinator_choose(name, live) END
+$$;
+COMMENT ON FUNCTION streamhouse.coordinator_of IS 'The agent of live that coordinates a group, or is to: the one that has it, as long as it is alive, else the one that is chosen. Null when live is empty.';
+
 CREATE FUNCTION sh_find_coordinators(keys text[])
 RETURNS TABLE (key text, agent_id int, kafka_host text, kafka_port int)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -25,8 +32,7 @@ AS $$
     FROM live CROSS JOIN unnest(keys) WITH ORDINALITY AS k (key, place)
     LEFT JOIN streamhouse.consumer_group AS g ON g.name = k.key
     LEFT JOIN streamhouse.agent AS a
-        ON a.agent_id = CASE WHEN g.coordinator_id = ANY (live.ids) THEN g.coordinator_id
-                             ELSE streamhouse.coordinator_choose(k.key, live.ids) END
+        ON a.agent_id = streamhouse.coordinator_of(g.coordinator_id, k.key, live.ids)
     ORDER BY k.place
 $$;
 COMMENT ON FUNCTION sh_find_coordinators IS 'The agents that coordinate the groups of these names, or are to, in the order of keys; nulls when no agent is alive. A group need not exist.';

@@ -97,7 +97,7 @@ void group_offsets_commit(GroupOffsets *offsets, const OffsetCommit *commit)
 }
 
 /* What is to be done with one row of group_offset, and what became of it. */
-enum { STATE_TODO = 0, STATE_BUSY = 14, STATE_MISSING = -1 };
+enum { STATE_OPEN = 0, STATE_BUSY = 14, STATE_MISSING = -1 };
 
 typedef struct OffsetRow {
     int32 group_id;
@@ -176,7 +176,7 @@ static void request_sort(OffsetRequest *asked)
     asked->rows = palloc(Max(asked->states.count, 1) * sizeof(OffsetRow));
     for (int i = 0; i < asked->states.count; i++) {
         int request = ((const int32 *)asked->requests.data)[i] - 1;
-        if (((const int32 *)asked->states.data)[i] != STATE_TODO) {
+        if (((const int32 *)asked->states.data)[i] != STATE_OPEN) {
             continue;
         }
         if (request < 0 || request >= asked->group_ids.count) {
@@ -211,7 +211,7 @@ static bool row_write(GroupOffsets *offsets, const OffsetRequest *asked, OffsetR
                                     ? TextDatumGetCString(member_id)
                                     : NULL };
         group_offsets_commit(offsets, &commit);
-        row->state = STATE_TODO;
+        row->state = STATE_OPEN;
     }
     return lock == OFFSET_MOVED;
 }
