@@ -4,20 +4,13 @@ import uuid
 from dataclasses import dataclass, field
 
 import wire
+from wire import uvarint
 
 HEARTBEAT, DESCRIBE = 68, 69
 LOAD_IN_PROGRESS, NOT_AVAILABLE, UNKNOWN_MEMBER, INVALID_REQUEST, GROUP_NOT_FOUND, FENCED_INSTANCE = 14, 15, 25, 42, 69, 82
 FENCED_EPOCH, UNRELEASED_INSTANCE, UNSUPPORTED_ASSIGNOR, INVALID_REGEX = 110, 111, 112, 128
 JOIN, LEAVE, LEAVE_STATIC = 0, -1, -2
 TAGS = b"\0"
-
-
-def uvarint(number):
-    out = b""
-    while number & ~0x7F:
-        out += bytes([number & 0x7F | 0x80])
-        number >>= 7
-    return out + bytes([number])
 
 
 def text(value):
@@ -28,23 +21,13 @@ def items(values):
     return b"\0" if values is None else uvarint(len(values) + 1) + b"".join(values)
 
 
-def take_uvarint(reply):
-    number, shift = 0, 0
-    while True:
-        byte = reply.take("B")
-        number |= (byte & 0x7F) << shift
-        shift += 7
-        if not byte & 0x80:
-            return number
-
-
 def take_text(reply):
-    size = take_uvarint(reply)
+    size = reply.uvarint()
     return None if size == 0 else reply.raw(size - 1).decode()
 
 
 def take_items(reply, one):
-    count = take_uvarint(reply)
+    count = reply.uvarint()
     return None if count == 0 else [one(reply) for _ in range(count - 1)]
 
 

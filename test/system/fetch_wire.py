@@ -3,17 +3,10 @@ import struct
 import uuid
 
 import wire
+from wire import uvarint
 
 FETCH_SESSION_ID_NOT_FOUND, INVALID_FETCH_SESSION_EPOCH, UNKNOWN_TOPIC_ID, FETCH_SESSION_TOPIC_ID_ERROR = 70, 71, 100, 106
 FLEXIBLE, BY_ID = 12, 13
-
-
-def uvarint(number):
-    out = b""
-    while number >= 0x80:
-        out += bytes([number & 0x7F | 0x80])
-        number >>= 7
-    return out + bytes([number])
 
 
 class Fields:
@@ -25,20 +18,11 @@ class Fields:
     def take(self, form):
         return self.reply.take(form)
 
-    def uvarint(self):
-        number = shift = 0
-        while True:
-            byte = self.reply.take("B")
-            number |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                return number
-
     def count(self):
-        return self.uvarint() - 1 if self.flexible else self.reply.take("i")
+        return self.reply.uvarint() - 1 if self.flexible else self.reply.take("i")
 
     def string(self):
-        return self.reply.raw(self.uvarint() - 1).decode() if self.flexible else self.reply.string()
+        return self.reply.raw(self.reply.uvarint() - 1).decode() if self.flexible else self.reply.string()
 
     def records(self):
         size = self.count()
@@ -47,9 +31,9 @@ class Fields:
     def tags(self):
         """{tag: bytes}"""
         found = {}
-        for _ in range(self.uvarint() if self.flexible else 0):
-            tag = self.uvarint()
-            found[tag] = self.reply.raw(self.uvarint())
+        for _ in range(self.reply.uvarint() if self.flexible else 0):
+            tag = self.reply.uvarint()
+            found[tag] = self.reply.raw(self.reply.uvarint())
         return found
 
 

@@ -330,7 +330,7 @@ class ClassicMember(Consuming):
         reply.raw(1)
         _throttle, error = reply.take("ih")
         said_type, said_protocol = take_text(reply), take_text(reply)
-        data = reply.raw(consumer_wire.take_uvarint(reply) - 1)
+        data = reply.raw(reply.uvarint() - 1)
         if not self.hears(error):
             if error != wire.NONE:
                 self.epoch = -1

@@ -8,7 +8,7 @@ import sys
 import uuid
 from pathlib import Path
 
-from wire import Wire, string
+from wire import Wire, string, uvarint
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
@@ -23,14 +23,6 @@ APIS = {api.name: api for api in read_schema(sorted(str(path) for path in (ROOT 
 
 def has(versions, version):
     return versions[0] <= version <= versions[1]
-
-
-def uvarint(number):
-    out = b""
-    while number & ~0x7F:
-        out += bytes([number & 0x7F | 0x80])
-        number >>= 7
-    return out + bytes([number])
 
 
 class Encoder:

@@ -108,8 +108,7 @@ def subscriptions(connection, client):
 
 
 def push(connection, client, subscription, codec=0, metrics=b""):
-    from fetch_wire import uvarint
-    body = b"\0" + client.bytes + struct.pack(">ibb", subscription, 0, codec) + uvarint(len(metrics) + 1) + metrics + b"\0"
+    body = b"\0" + client.bytes + struct.pack(">ibb", subscription, 0, codec) + wire.uvarint(len(metrics) + 1) + metrics + b"\0"
     reply = connection.ask(PUSH_TELEMETRY, 0, body)
     reply.take("b")
     return reply.take("ih")[1]

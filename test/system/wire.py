@@ -27,13 +27,16 @@ def sized(data):
     return struct.pack(">i", len(data)) + data
 
 
-def varint(number):
-    number = (number << 1) ^ (number >> 63)
+def uvarint(number):
     out = b""
     while number & ~0x7F:
         out += bytes([number & 0x7F | 0x80])
         number >>= 7
     return out + bytes([number])
+
+
+def varint(number):
+    return uvarint((number << 1) ^ (number >> 63))
 
 
 def record(value, offset_delta=0, key=None):
@@ -75,6 +78,15 @@ class Reply:
     def raw(self, size):
         self.at += size
         return self.data[self.at - size:self.at]
+
+    def uvarint(self):
+        number = shift = 0
+        while True:
+            byte = self.take("B")
+            number |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return number
 
     def sized(self):
         size = self.take("i")

@@ -392,6 +392,15 @@ static inline KafkaError client_leave(World *world, const char *id, const char *
     return error;
 }
 
+/* The only member has synced; the brain has not answered yet. */
+static inline void world_alone(World *world, Client *a, Reply *ra)
+{
+    client_enter(world, a, ra);
+    world_pass(world, world_options.initial_delay_ms);
+    client_learn(a, ra);
+    client_sync_for(world, a, ra, (Client *const[]){ a }, (const char *const[]){ "x" }, 1);
+}
+
 /* Two clients, a the leader, in a stable first generation with assignments "x" and "y". */
 static inline void world_pair(World *world, Client *a, Client *b, Reply *ra, Reply *rb)
 {
