@@ -78,7 +78,7 @@ SETTING(database_retry_ms, DURATION, "5s", 10, 600000, "", RELOADABLE,
         "Longest pause between two attempts to connect to PostgreSQL.")
 SETTING(heartbeat_ms, DURATION, "1s", 50, 60000, "", RELOADABLE,
         "How often the agent renews its leases.")
-SETTING(lease_ttl_ms, DURATION, "10s", 500, 600000, "", RELOADABLE,
+SETTING(lease_ttl_ms, DURATION, "5s", 500, 600000, "", RELOADABLE,
         "An agent not heard of for this long loses its leases to the others. At least three heartbeats.")
 
 SECTION("Object store")

@@ -6,8 +6,16 @@ CREATE FUNCTION pg_temp.uuid_of(process text) RETURNS uuid LANGUAGE sql AS $$ SE
 CREATE FUNCTION pg_temp.beat(agent text, process text, known int8 DEFAULT 0, ttl_ms int DEFAULT 600000,
                              OUT agent_id int, OUT lease_version int8, OUT changed bool, OUT leases int, OUT lowest_epoch int, OUT highest_epoch int)
 LANGUAGE sql AS $$
+    -- (as if nobody had looked after the leases lately)
+    UPDATE streamhouse.job SET expires_at = '-infinity' WHERE name = 'leases';
     SELECT h.agent_id, h.lease_version, h.changed, cardinality(h.topic_ids), (SELECT min(e) FROM unnest(h.epochs) AS e), (SELECT max(e) FROM unnest(h.epochs) AS e)
     FROM sh_agent_heartbeat(agent, pg_temp.uuid_of(process), agent || '.example', 9092, agent || '.example', 8080, NULL, '0', ttl_ms, known) AS h
+$$;
+-- An agent does what it was told to: it gives up what it is to hand over.
+CREATE FUNCTION pg_temp.hand_over(agent text) RETURNS int LANGUAGE sql AS $$
+    SELECT coalesce((SELECT sh_lease_hand_over(a.agent_id, a.incarnation, array_agg(h.topic_id), array_agg(h.partition))
+                     FROM streamhouse.agent AS a, sh_lease_hand_overs(a.agent_id) AS h WHERE a.name = agent
+                     GROUP BY a.agent_id, a.incarnation), 0)
 $$;
 -- What must hold at any time: a lease per partition, whose epoch has its row, and epochs without gaps.
 CREATE FUNCTION pg_temp.broken() RETURNS SETOF text LANGUAGE sql AS $$
@@ -41,37 +49,68 @@ SELECT leases = (SELECT string_agg(xmin::text || ctid::text, ',' ORDER BY topic_
 -- agents that are alive are Kafka's brokers
 SELECT * FROM sh_agents();
 
--- a second agent takes some of the partitions, with new epochs, and the first is told that it lost them
+-- a second agent is to have half of the partitions: the first is told to hand them over, and leads until it has
 SELECT (sh_create_topic('many', 64)).topic_id;
 SELECT lease_version AS known FROM pg_temp.beat('one', 'p1') \gset
-SELECT agent_id, changed, leases BETWEEN 20 AND 49 AS a_fair_share, lowest_epoch > 0 AS new_epochs FROM pg_temp.beat('two', 'q1');
-SELECT changed, leases BETWEEN 20 AND 49 AS a_fair_share FROM pg_temp.beat('one', 'p1', :known);
+SELECT agent_id, changed, leases FROM pg_temp.beat('two', 'q1');
+SELECT changed, leases FROM pg_temp.beat('one', 'p1', :known);
+SELECT count(*), count(DISTINCT next_agent_id), bool_and(hand_over_until > now()) AS bounded FROM streamhouse.lease WHERE next_agent_id IS NOT NULL;
+SELECT pg_temp.hand_over('one');
+SELECT changed, leases, lowest_epoch > 0 AS new_epochs FROM pg_temp.beat('two', 'q1', 1);
+SELECT changed, leases FROM pg_temp.beat('one', 'p1', :known);
 SELECT sum(leads) FROM streamhouse.agents;
 SELECT * FROM pg_temp.broken();
+-- once is enough, nobody else may, and what is not to be handed over stays
+SELECT pg_temp.hand_over('one');
+SELECT sh_lease_hand_over(1, pg_temp.uuid_of('q1'), '{1}', '{0}');
+SELECT sh_lease_hand_over(1, pg_temp.uuid_of('p1'), '{1,1,1,2,2}', '{0,1,2,0,1}');
 
--- hashing is the same on every server and version
-SELECT n AS partition, streamhouse.lease_choose(1, n, '{1,2,3}') AS agent_id FROM generate_series(0, 9) AS n;
-SELECT streamhouse.lease_choose(1, 0, '{}') AS nobody;
+-- the plan is the same on every server and version
+SELECT partition, old_agent_id, new_agent_id, is_planned
+FROM streamhouse.lease_plan('{1,2,3}', '{100,100,100}', '{0,0,0}', '{0,0,0}', array_fill(1, ARRAY[9]), '{0,1,2,3,4,5,6,7,8}', array_fill(0, ARRAY[9]),
+                            array_fill(false, ARRAY[9]), array_fill(0, ARRAY[9]), array_fill(0, ARRAY[9]), array_fill(0::int8, ARRAY[9]), 0, 0, 0);
+SELECT count(*) FROM streamhouse.lease_plan('{}', '{}', '{}', '{}', '{1}', '{0}', '{0}', '{f}', '{0}', '{0}', '{0}', 0, 0, 0);
+SELECT streamhouse.lease_plan('{2,1}', '{100,100}', '{0,0}', '{0,0}', '{1}', '{0}', '{0}', '{f}', '{0}', '{0}', '{0}', 0, 0, 0);
+SELECT streamhouse.lease_plan('{1}', '{100}', '{0}', '{0}', '{1}', '{0,1}', '{0}', '{f}', '{0}', '{0}', '{0}', 0, 0, 0);
 
--- when an agent goes, only its own partitions move; when it comes, only those that it gets
-SELECT count(*) FILTER (WHERE with_three <> with_two AND with_three <> 3) AS needless_moves
-FROM (SELECT streamhouse.lease_choose(t, n, '{1,2,3}') AS with_three, streamhouse.lease_choose(t, n, '{1,2}') AS with_two
-      FROM generate_series(1, 5) AS t, generate_series(0, 99) AS n) AS c;
-
--- live moves are bounded per heartbeat; when all are done, a heartbeat moves nothing
+-- hand-overs are bounded: the next ones begin when those before them have ended; when all are done, nothing moves
 SELECT sh_agent_leave(2, pg_temp.uuid_of('q1')) > 0 AS left;
 SELECT max(agent_id), min(agent_id) FROM streamhouse.lease;
 SET streamhouse.lease_moves_max = 3;
 SELECT leases FROM pg_temp.beat('two', 'q2');
 SELECT leases FROM pg_temp.beat('two', 'q2');
-SELECT leases FROM pg_temp.beat('one', 'p1') \gset
-SELECT 69 - :leases AS moved;
+SELECT pg_temp.hand_over('one');
+SELECT leases FROM pg_temp.beat('two', 'q2');
+SELECT pg_temp.hand_over('one');
 RESET streamhouse.lease_moves_max;
-SELECT leases BETWEEN 20 AND 49 AS a_fair_share FROM pg_temp.beat('two', 'q2');
+SELECT leases FROM pg_temp.beat('two', 'q2');
+SELECT pg_temp.hand_over('one');
+SELECT leases FROM pg_temp.beat('two', 'q2');
 SELECT balanced_agents FROM streamhouse.cluster;
-SELECT leases BETWEEN 20 AND 49 AS a_fair_share FROM pg_temp.beat('two', 'q2');
-SELECT balanced_agents FROM streamhouse.cluster;
+SELECT pg_temp.hand_over('one');
 SELECT * FROM pg_temp.broken();
+
+-- who drains gives up all it has, a holder that does not answer in time is overruled, and one that is gone already is not waited for
+SELECT leases FROM sh_agent_heartbeat('two', pg_temp.uuid_of('q2'), 'two.example', 9092, 'two.example', 8080, NULL, '0', 600000, 0, draining => true), cardinality(topic_ids) AS leases;
+SELECT count(*) FILTER (WHERE next_agent_id = 1) = count(*) AS all_of_them FROM streamhouse.lease WHERE agent_id = 2;
+UPDATE streamhouse.lease SET hand_over_until = now() - interval '1 s' WHERE next_agent_id IS NOT NULL AND (topic_id, partition) > (3, 40);
+SELECT changed FROM pg_temp.beat('one', 'p1');
+SELECT count(*) FILTER (WHERE next_agent_id IS NULL) AS left_over, count(*) FILTER (WHERE partition > 40) AS overruled_too_few FROM streamhouse.lease WHERE agent_id = 2;
+SELECT pg_temp.hand_over('two') > 0 AS handed_over;
+SELECT leases FROM pg_temp.beat('one', 'p1');
+SELECT sh_agent_leave(2, pg_temp.uuid_of('q2'));
+SELECT leases FROM pg_temp.beat('two', 'q2');
+SELECT pg_temp.hand_over('one') > 0 AS handed_over;
+SELECT * FROM pg_temp.broken();
+
+-- a topic may want its leaders in a zone or in a group of agents
+SELECT agent_id FROM sh_agent_heartbeat('two', pg_temp.uuid_of('q2'), 'two.example', 9092, 'two.example', 8080, 'east', '0', 600000, 0, agent_group => 'blue');
+SELECT (sh_create_topic('eastern', 4, '{"streamhouse.leader.zone": "east"}')).topic_id;
+SELECT (sh_create_topic('western', 4, '{"streamhouse.leader.zone": "west"}')).topic_id;
+SELECT (sh_create_topic('blue', 4, '{"streamhouse.agent.group": "blue"}')).topic_id;
+SELECT name, leaders FROM sh_catalog('{eastern,blue}');
+SELECT name, 1 = ANY (leaders) AND 2 = ANY (leaders) AS wherever FROM sh_catalog('{western}');
+SELECT sh_delete_topic('eastern'), sh_delete_topic('western'), sh_delete_topic('blue');
 
 -- a restart under the same name keeps the id, the number of leases, and gets a new epoch for each
 SELECT max(epoch) AS highest FROM streamhouse.lease WHERE agent_id = 2 \gset
@@ -96,8 +135,9 @@ SELECT start_offset FROM streamhouse.partition_epoch WHERE (topic_id, partition)
 -- leases of an agent whose time has run out go to those that live, and it is told when it comes back
 SELECT agent_id FROM pg_temp.beat('one', 'p1');
 SELECT agent_id FROM pg_temp.beat('two', 'q3');
+SELECT pg_temp.hand_over('one') + pg_temp.hand_over('two') > 0 AS handed_over;
 SELECT agent_id > 2 AS registered FROM pg_temp.beat('three', 'r1');
-SELECT agent_id > 0 AS renewed FROM pg_temp.beat('three', 'r1');
+SELECT pg_temp.hand_over('one') + pg_temp.hand_over('two') > 0 AS handed_over;
 SELECT lease_version AS known, leases > 5 AS has_leases FROM pg_temp.beat('three', 'r1') \gset
 SELECT :'has_leases';
 -- (as if its heartbeats had stopped an hour ago)
@@ -151,6 +191,7 @@ SELECT sh_agent_heartbeat('x', pg_temp.uuid_of('x'), 'h', 1, NULL, NULL, NULL, N
 
 -- leases do not move under a snapshot that may be older than a partition's last append
 BEGIN ISOLATION LEVEL REPEATABLE READ;
+UPDATE streamhouse.lease SET agent_id = NULL;
 SELECT pg_temp.beat('four', 's1');
 \echo :LAST_ERROR_SQLSTATE
 ROLLBACK;
@@ -162,7 +203,7 @@ SELECT count(*) FROM sh_agents();
 SELECT (sh_create_topic('auto')).name;
 SELECT sh_agent_leave(1, md5('p1')::uuid) > 0 AS left;
 SELECT * FROM streamhouse.lease;
-SELECT streamhouse.lease_move('{1}', '{0}', '{1}');
+SELECT streamhouse.lease_move('{1}', '{0}', '{1}', '{2}');
 RESET ROLE;
 SET ROLE streamhouse_admin;
 SELECT sh_agent_leave(1, md5('p1')::uuid);
