@@ -178,19 +178,21 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     patience CONSTANT interval := '2 s';
-    holders int[];
+    pairs text[];
 BEGIN
     WITH marked AS (
         UPDATE streamhouse.lease AS l SET next_agent_id = w.new_agent_id, hand_over_until = clock_timestamp() + patience
         FROM unnest(topic_ids, partitions, old_agent_ids, new_agent_ids) AS w (topic_id, partition, old_agent_id, new_agent_id)
         WHERE (l.topic_id, l.partition) = (w.topic_id, w.partition) AND l.agent_id = w.old_agent_id
-        RETURNING l.agent_id
+        RETURNING l.agent_id, l.next_agent_id
     )
-    SELECT array_agg(m.agent_id) INTO holders FROM marked AS m;
-    PERFORM pg_notify('streamhouse_hand_over', h.agent_id::text) FROM (SELECT DISTINCT unnest(holders)) AS h (agent_id);
-    RETURN coalesce(cardinality(holders), 0);
+    SELECT array_agg(format('%s>%s', m.agent_id, m.next_agent_id)) INTO pairs FROM marked AS m;
+    PERFORM pg_notify('streamhouse_hand_over', string_agg(t.pair, ' '))
+    FROM (SELECT p.pair, row_number() OVER (ORDER BY p.pair) AS place FROM (SELECT DISTINCT unnest(pairs)) AS p (pair)) AS t
+    GROUP BY (t.place - 1) / 300;
+    RETURN coalesce(cardinality(pairs), 0);
 END $$;
-COMMENT ON FUNCTION streamhouse.lease_begin_hand_over IS 'Names the next leaders of partitions and tells the present ones, on channel streamhouse_hand_over, to give them up. Gives back how many.';
+COMMENT ON FUNCTION streamhouse.lease_begin_hand_over IS 'Names the next leaders of partitions and tells both, on channel streamhouse_hand_over: present>next, with blanks between. Gives back how many.';
 
 CREATE FUNCTION sh_lease_hand_overs(agent_id int) RETURNS TABLE (topic_id int, partition int, epoch int, next_agent_id int)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
