@@ -6,16 +6,13 @@ CREATE FUNCTION pg_temp.uuid_of(process text) RETURNS uuid LANGUAGE sql AS $$ SE
 CREATE FUNCTION pg_temp.beat(agent text, process text, known int8 DEFAULT 0, ttl_ms int DEFAULT 600000,
                              OUT agent_id int, OUT lease_version int8, OUT changed bool, OUT leases int, OUT lowest_epoch int, OUT highest_epoch int)
 LANGUAGE sql AS $$
-    -- (as if nobody had looked after the leases lately)
-    UPDATE streamhouse.job SET expires_at = '-infinity' WHERE name = 'leases';
+    DELETE FROM streamhouse.job WHERE name = 'leases'; -- as if nobody had looked after the leases lately
     SELECT h.agent_id, h.lease_version, h.changed, cardinality(h.topic_ids), (SELECT min(e) FROM unnest(h.epochs) AS e), (SELECT max(e) FROM unnest(h.epochs) AS e)
     FROM sh_agent_heartbeat(agent, pg_temp.uuid_of(process), agent || '.example', 9092, agent || '.example', 8080, NULL, '0', ttl_ms, known) AS h
 $$;
--- An agent does what it was told to: it gives up what it is to hand over.
-CREATE FUNCTION pg_temp.hand_over(agent text) RETURNS int LANGUAGE sql AS $$
-    SELECT coalesce((SELECT sh_lease_hand_over(a.agent_id, a.incarnation, array_agg(h.topic_id), array_agg(h.partition))
-                     FROM streamhouse.agent AS a, sh_lease_hand_overs(a.agent_id) AS h WHERE a.name = agent
-                     GROUP BY a.agent_id, a.incarnation), 0)
+-- A process does what it was told: hands over what it is to give up.
+CREATE FUNCTION pg_temp.hand_over(agent int, process text) RETURNS int LANGUAGE sql AS $$
+    SELECT sh_lease_hand_over(agent, pg_temp.uuid_of(process), array_agg(topic_id), array_agg(partition)) FROM sh_lease_hand_overs(agent)
 $$;
 -- What must hold at any time: a lease per partition, whose epoch has its row, and epochs without gaps.
 CREATE FUNCTION pg_temp.broken() RETURNS SETOF text LANGUAGE sql AS $$
@@ -49,80 +46,93 @@ SELECT leases = (SELECT string_agg(xmin::text || ctid::text, ',' ORDER BY topic_
 -- agents that are alive are Kafka's brokers
 SELECT * FROM sh_agents();
 
--- a second agent is to have half of the partitions: the first is told to hand them over, and leads until it has
+-- a second agent is to lead half of the partitions; the first leads them until it hands them over, with new epochs
 SELECT (sh_create_topic('many', 64)).topic_id;
 SELECT lease_version AS known FROM pg_temp.beat('one', 'p1') \gset
 SELECT agent_id, changed, leases FROM pg_temp.beat('two', 'q1');
-SELECT changed, leases FROM pg_temp.beat('one', 'p1', :known);
-SELECT count(*), count(DISTINCT next_agent_id), bool_and(hand_over_until > now()) AS bounded FROM streamhouse.lease WHERE next_agent_id IS NOT NULL;
-SELECT pg_temp.hand_over('one');
-SELECT changed, leases, lowest_epoch > 0 AS new_epochs FROM pg_temp.beat('two', 'q1', 1);
+SELECT count(*) AS to_hand_over, min(next_agent_id) AS least, max(next_agent_id) AS most FROM sh_lease_hand_overs(1);
+SELECT count(*) FROM sh_lease_hand_overs(2);
+SELECT pg_temp.hand_over(1, 'another process');
+SELECT pg_temp.hand_over(1, 'p1');
+SELECT pg_temp.hand_over(1, 'p1') AS once_more;
+SELECT changed, leases, lowest_epoch > 0 AS new_epochs FROM pg_temp.beat('two', 'q1');
 SELECT changed, leases FROM pg_temp.beat('one', 'p1', :known);
 SELECT sum(leads) FROM streamhouse.agents;
 SELECT * FROM pg_temp.broken();
--- once is enough, nobody else may, and what is not to be handed over stays
-SELECT pg_temp.hand_over('one');
-SELECT sh_lease_hand_over(1, pg_temp.uuid_of('q1'), '{1}', '{0}');
-SELECT sh_lease_hand_over(1, pg_temp.uuid_of('p1'), '{1,1,1,2,2}', '{0,1,2,0,1}');
 
--- the plan is the same on every server and version
-SELECT partition, old_agent_id, new_agent_id, is_planned
-FROM streamhouse.lease_plan('{1,2,3}', '{100,100,100}', '{0,0,0}', '{0,0,0}', array_fill(1, ARRAY[9]), '{0,1,2,3,4,5,6,7,8}', array_fill(0, ARRAY[9]),
-                            array_fill(false, ARRAY[9]), array_fill(0, ARRAY[9]), array_fill(0, ARRAY[9]), array_fill(0::int8, ARRAY[9]), 0, 0, 0);
-SELECT count(*) FROM streamhouse.lease_plan('{}', '{}', '{}', '{}', '{1}', '{0}', '{0}', '{f}', '{0}', '{0}', '{0}', 0, 0, 0);
-SELECT streamhouse.lease_plan('{2,1}', '{100,100}', '{0,0}', '{0,0}', '{1}', '{0}', '{0}', '{f}', '{0}', '{0}', '{0}', 0, 0, 0);
-SELECT streamhouse.lease_plan('{1}', '{100}', '{0}', '{0}', '{1}', '{0,1}', '{0}', '{f}', '{0}', '{0}', '{0}', 0, 0, 0);
-
--- hand-overs are bounded: the next ones begin when those before them have ended; when all are done, nothing moves
-SELECT sh_agent_leave(2, pg_temp.uuid_of('q1')) > 0 AS left;
-SELECT max(agent_id), min(agent_id) FROM streamhouse.lease;
-SET streamhouse.lease_moves_max = 3;
-SELECT leases FROM pg_temp.beat('two', 'q2');
-SELECT leases FROM pg_temp.beat('two', 'q2');
-SELECT pg_temp.hand_over('one');
-SELECT leases FROM pg_temp.beat('two', 'q2');
-SELECT pg_temp.hand_over('one');
-RESET streamhouse.lease_moves_max;
-SELECT leases FROM pg_temp.beat('two', 'q2');
-SELECT pg_temp.hand_over('one');
-SELECT leases FROM pg_temp.beat('two', 'q2');
-SELECT balanced_agents FROM streamhouse.cluster;
-SELECT pg_temp.hand_over('one');
-SELECT * FROM pg_temp.broken();
-
--- who drains gives up all it has, a holder that does not answer in time is overruled, and one that is gone already is not waited for
-SELECT leases FROM sh_agent_heartbeat('two', pg_temp.uuid_of('q2'), 'two.example', 9092, 'two.example', 8080, NULL, '0', 600000, 0, draining => true), cardinality(topic_ids) AS leases;
-SELECT count(*) FILTER (WHERE next_agent_id = 1) = count(*) AS all_of_them FROM streamhouse.lease WHERE agent_id = 2;
-UPDATE streamhouse.lease SET hand_over_until = now() - interval '1 s' WHERE next_agent_id IS NOT NULL AND (topic_id, partition) > (3, 40);
+-- with a third, each gives up its part and nothing else moves; then there is nothing to do
+CREATE TEMP TABLE led AS SELECT * FROM streamhouse.lease;
+SELECT agent_id, leases FROM pg_temp.beat('three', 'r1');
+SELECT pg_temp.hand_over(1, 'p1') + pg_temp.hand_over(2, 'q1') AS moved;
+SELECT count(*) FILTER (WHERE l.agent_id <> o.agent_id AND l.agent_id <> 3) AS needless_moves FROM streamhouse.lease AS l JOIN led AS o USING (topic_id, partition);
+SELECT agent_id, count(*) FROM streamhouse.lease GROUP BY 1 ORDER BY 1;
 SELECT changed FROM pg_temp.beat('one', 'p1');
-SELECT count(*) FILTER (WHERE next_agent_id IS NULL) AS left_over, count(*) FILTER (WHERE partition > 40) AS overruled_too_few FROM streamhouse.lease WHERE agent_id = 2;
-SELECT pg_temp.hand_over('two') > 0 AS handed_over;
-SELECT leases FROM pg_temp.beat('one', 'p1');
-SELECT sh_agent_leave(2, pg_temp.uuid_of('q2'));
-SELECT leases FROM pg_temp.beat('two', 'q2');
-SELECT pg_temp.hand_over('one') > 0 AS handed_over;
+SELECT count(*) FROM streamhouse.lease WHERE next_agent_id IS NOT NULL;
+SELECT balanced_agents FROM streamhouse.cluster;
+
+-- one that drains leads until others do, and gets nothing new; moves are bounded
+SET streamhouse.lease_moves_max = 3;
+CREATE FUNCTION pg_temp.drain() RETURNS TABLE (leases int, handed_over int) LANGUAGE sql AS $$
+    SELECT cardinality(h.topic_ids), pg_temp.hand_over(3, 'r1')
+    FROM sh_agent_heartbeat('three', pg_temp.uuid_of('r1'), 'h', 9092, NULL, NULL, NULL, '0', 600000, 0, draining => true) AS h
+$$;
+SELECT * FROM pg_temp.drain();
+SELECT * FROM pg_temp.drain();
+RESET streamhouse.lease_moves_max;
+SELECT * FROM pg_temp.drain();
+SELECT (sh_create_topic('meanwhile', 9)).topic_id;
+SELECT leases FROM pg_temp.drain();
+SELECT sh_delete_topic('meanwhile');
+SELECT sh_agent_leave(3, pg_temp.uuid_of('r1')) AS left_with;
 SELECT * FROM pg_temp.broken();
 
--- a topic may want its leaders in a zone or in a group of agents
-SELECT agent_id FROM sh_agent_heartbeat('two', pg_temp.uuid_of('q2'), 'two.example', 9092, 'two.example', 8080, 'east', '0', 600000, 0, agent_group => 'blue');
-SELECT (sh_create_topic('eastern', 4, '{"streamhouse.leader.zone": "east"}')).topic_id;
-SELECT (sh_create_topic('western', 4, '{"streamhouse.leader.zone": "west"}')).topic_id;
-SELECT (sh_create_topic('blue', 4, '{"streamhouse.agent.group": "blue"}')).topic_id;
-SELECT name, leaders FROM sh_catalog('{eastern,blue}');
-SELECT name, 1 = ANY (leaders) AND 2 = ANY (leaders) AS wherever FROM sh_catalog('{western}');
-SELECT sh_delete_topic('eastern'), sh_delete_topic('western'), sh_delete_topic('blue');
+-- who does not hand over is overruled after a while; a next leader that dies is forgotten
+SELECT agent_id FROM pg_temp.beat('four', 's1');
+SELECT count(*) > 0 AS to_hand_over FROM sh_lease_hand_overs(1);
+UPDATE streamhouse.lease SET hand_over_until = now() - interval '1 s' WHERE next_agent_id IS NOT NULL;
+SELECT leases > 10 AS has_them FROM pg_temp.beat('four', 's1');
+SELECT agent_id FROM pg_temp.beat('five', 't1');
+SELECT count(*) > 0 AS to_hand_over FROM sh_lease_hand_overs(1);
+SELECT sh_agent_leave(5, pg_temp.uuid_of('t1')), sh_agent_leave(4, pg_temp.uuid_of('s1')) > 10 AS left;
+SELECT changed FROM pg_temp.beat('one', 'p1');
+SELECT count(*) FROM streamhouse.lease WHERE next_agent_id NOT IN (1, 2);
+SELECT pg_temp.hand_over(1, 'p1') IS NULL, pg_temp.hand_over(2, 'q1') IS NULL;
+SELECT max(agent_id), min(agent_id) FROM streamhouse.lease;
+SELECT * FROM pg_temp.broken();
+
+-- zones and groups that a topic wants, as long as somebody lives there; weights
+SELECT agent_id AS far FROM sh_agent_heartbeat('far', pg_temp.uuid_of('f1'), 'h', 1, NULL, NULL, 'far', NULL, 600000, 0, NULL, 'team', 400) \gset
+SELECT topic_id AS wished FROM sh_create_topic('wished', 6, '{"streamhouse.leader.zone": "far"}') \gset
+SELECT topic_id AS teams FROM sh_create_topic('teams', 6, '{"streamhouse.agent.group": "team", "streamhouse.leader.zone": "nowhere"}') \gset
+SELECT count(*) FILTER (WHERE agent_id = :far) AS there FROM streamhouse.lease WHERE topic_id IN (:wished, :teams);
+SELECT sh_agent_leave(:far, pg_temp.uuid_of('f1')) >= 12 AS left;
+SELECT count(*) FILTER (WHERE agent_id IN (1, 2)) AS elsewhere_then FROM streamhouse.lease WHERE topic_id IN (:wished, :teams);
+SELECT sh_delete_topic('wished'), sh_delete_topic('teams');
+SELECT changed FROM pg_temp.beat('one', 'p1');
+SELECT pg_temp.hand_over(1, 'p1') IS NULL, pg_temp.hand_over(2, 'q1') IS NULL;
+
+-- of two busy partitions of one agent, one changes places with a quiet one of the other
+SELECT topic_id AS hot, (SELECT array_agg(partition) FROM (SELECT partition FROM streamhouse.lease AS l WHERE l.topic_id = t.topic_id AND agent_id = 1 ORDER BY 1 LIMIT 2) AS p) AS busy
+FROM streamhouse.topic AS t WHERE name = 'many' AND deleted_at IS NULL \gset
+SELECT count(*) FROM sh_agent_heartbeat('one', pg_temp.uuid_of('p1'), 'h', 1, NULL, NULL, NULL, NULL, 600000, 0, '{}',
+    hot_topic_ids => ARRAY[:hot, :hot], hot_partitions => :'busy', hot_loads => '{1000000,1000000}');
+UPDATE streamhouse.cluster SET balanced_at = '2000-01-01';
+SELECT changed FROM pg_temp.beat('two', 'q1');
+SELECT agent_id, next_agent_id, count(*), count(*) FILTER (WHERE partition = ANY (:'busy'::int[]) AND topic_id = :hot) AS busy FROM streamhouse.lease WHERE next_agent_id IS NOT NULL GROUP BY 1, 2 ORDER BY 1;
+SELECT pg_temp.hand_over(1, 'p1'), pg_temp.hand_over(2, 'q1');
 
 -- a restart under the same name keeps the id, the number of leases, and gets a new epoch for each
 SELECT max(epoch) AS highest FROM streamhouse.lease WHERE agent_id = 2 \gset
 CREATE TEMP TABLE held AS SELECT * FROM streamhouse.lease WHERE agent_id = 2;
 SELECT agent_id, changed FROM pg_temp.beat('two', 'q3');
+SELECT coalesce(pg_temp.hand_over(1, 'p1'), 0) AS handed_over;
 SELECT count(*) FILTER (WHERE l.agent_id = 2 AND l.epoch = h.epoch + 1) = count(*) AS all_kept_with_the_next_epoch FROM held AS h JOIN streamhouse.lease AS l USING (topic_id, partition);
 SELECT * FROM pg_temp.broken();
 
 -- the process that was replaced is refused, and takes nothing back
-SELECT * FROM pg_temp.beat('two', 'q2');
+SELECT * FROM pg_temp.beat('two', 'q1');
 \echo :LAST_ERROR_SQLSTATE
-SELECT sh_agent_leave(2, pg_temp.uuid_of('q2'));
+SELECT sh_agent_leave(2, pg_temp.uuid_of('q1'));
 SELECT count(*) FROM streamhouse.agents WHERE alive;
 
 -- an epoch's row has the next offset at which it began
@@ -135,10 +145,10 @@ SELECT start_offset FROM streamhouse.partition_epoch WHERE (topic_id, partition)
 -- leases of an agent whose time has run out go to those that live, and it is told when it comes back
 SELECT agent_id FROM pg_temp.beat('one', 'p1');
 SELECT agent_id FROM pg_temp.beat('two', 'q3');
-SELECT pg_temp.hand_over('one') + pg_temp.hand_over('two') > 0 AS handed_over;
-SELECT agent_id > 2 AS registered FROM pg_temp.beat('three', 'r1');
-SELECT pg_temp.hand_over('one') + pg_temp.hand_over('two') > 0 AS handed_over;
-SELECT lease_version AS known, leases > 5 AS has_leases FROM pg_temp.beat('three', 'r1') \gset
+SELECT agent_id > 2 AS registered FROM pg_temp.beat('three', 'r2');
+SELECT pg_temp.hand_over(1, 'p1') + pg_temp.hand_over(2, 'q3') > 5 AS handed_over;
+SELECT agent_id > 0 AS renewed FROM pg_temp.beat('three', 'r2');
+SELECT lease_version AS known, leases > 5 AS has_leases FROM pg_temp.beat('three', 'r2') \gset
 SELECT :'has_leases';
 -- (as if its heartbeats had stopped an hour ago)
 UPDATE streamhouse.agent SET heartbeat_at = '2000-01-01', expires_at = '2000-01-01 00:00:00.001' WHERE name = 'three';
@@ -147,7 +157,7 @@ SELECT count(*) FILTER (WHERE -1 = ANY (leaders)) > 0 AS leaderless_until_assign
 SELECT changed FROM pg_temp.beat('one', 'p1');
 SELECT leads FROM streamhouse.agents WHERE agent = 'three';
 SELECT count(*) FILTER (WHERE -1 = ANY (leaders)) AS leaderless FROM sh_catalog();
-SELECT changed FROM pg_temp.beat('three', 'r1', :known);
+SELECT changed FROM pg_temp.beat('three', 'r2', :known);
 SELECT * FROM pg_temp.broken();
 
 -- within one TTL of the server's start nobody expires
@@ -191,7 +201,6 @@ SELECT sh_agent_heartbeat('x', pg_temp.uuid_of('x'), 'h', 1, NULL, NULL, NULL, N
 
 -- leases do not move under a snapshot that may be older than a partition's last append
 BEGIN ISOLATION LEVEL REPEATABLE READ;
-UPDATE streamhouse.lease SET agent_id = NULL;
 SELECT pg_temp.beat('four', 's1');
 \echo :LAST_ERROR_SQLSTATE
 ROLLBACK;

@@ -25,7 +25,7 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     INSERT INTO streamhouse.lease_notice (agent_id)
-    SELECT DISTINCT u.agent_id FROM unnest(agent_ids) AS u (agent_id) WHERE u.agent_id IS NOT NULL;
+    SELECT DISTINCT u.agent_id FROM unnest(agent_ids) AS u (agent_id) WHERE u.agent_id <> 0;
 END $$;
 COMMENT ON FUNCTION streamhouse.lease_notify IS 'Tells agents'' next heartbeats that their leases changed.';
 
