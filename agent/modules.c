@@ -11,6 +11,7 @@
 #include "agent/group/service.h"
 #include "agent/jobs/chores.h"
 #include "agent/jobs/lease.h"
+#include "agent/jobs/marker.h"
 #include "agent/jobs/mover.h"
 #include "agent/jobs/reaper.h"
 #include "agent/jobs/watch.h"
@@ -33,6 +34,7 @@ static struct {
     Watch *watch;
     Reaper *reaper;
     Mover *mover;
+    Marker *marker;
     Chores *chores;
     uv_timer_t *probe_timer;
     int backends;           /* brain and store, as long as they are open */
@@ -257,7 +259,7 @@ static void data_free(Agent *agent)
     agent->store = NULL;
 }
 
-/* Jobs: the lease, the watch, the reaper, the mover, the chores. */
+/* Jobs: the lease, the watch, the owner marker, the reaper, the mover, the chores. */
 
 static Status jobs_module_start(Agent *agent)
 {
@@ -266,10 +268,11 @@ static Status jobs_module_start(Agent *agent)
     modules.reaper = reaper_new(agent);
     modules.mover = mover_new(agent);
     modules.chores = chores_new(agent);
+    modules.marker = marker_new(agent);
     catalog_on_refresh(agent->catalog, broker_configs_read, agent);
     agent->roster = roster_service_new(agent);
-    bool made =
-        agent->lease && modules.watch && modules.reaper && modules.mover && modules.chores && agent->roster;
+    bool made = agent->lease && modules.watch && modules.reaper && modules.mover && modules.chores &&
+                modules.marker && agent->roster;
     return made ? status_ok() : modules_no_memory();
 }
 
@@ -290,6 +293,7 @@ static void jobs_module_stop(Agent *agent)
     catalog_on_refresh(agent->catalog, NULL, NULL);
     roster_service_free(agent->roster);
     agent->roster = NULL;
+    marker_free(modules.marker);
     chores_free(modules.chores);
     mover_free(modules.mover);
     reaper_free(modules.reaper);

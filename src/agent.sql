@@ -168,12 +168,12 @@ AS $$
 DECLARE
     live CONSTANT int[] := streamhouse.live_agent_ids();
 BEGIN
-    IF cardinality(live) = 0 OR NOT streamhouse.lease_try_lock() THEN
+    IF cardinality(live) = 0 OR NOT streamhouse.marker_may_assign() OR NOT streamhouse.lease_try_lock() THEN
         RETURN 0;
     END IF;
     RETURN streamhouse.lease_assign_orphans(live) + streamhouse.lease_balance(live);
 END $$;
-COMMENT ON FUNCTION streamhouse.lease_assign IS 'Moves the leases that have to move, unless another transaction is about it. Gives back how many moved.';
+COMMENT ON FUNCTION streamhouse.lease_assign IS 'Moves the leases that have to move, unless another transaction is about it, or this database may not be the owner of its store. Gives back how many moved.';
 
 -- The epoch stays until the lease goes to an agent again, under the partition's lock: an append that holds the lock now
 -- is still accepted, and ends before the next epoch begins.
@@ -296,6 +296,7 @@ DECLARE
     named streamhouse.agent;
     current streamhouse.agent;
 BEGIN
+    PERFORM streamhouse.marker_notice();
     named.name := name;
     named.incarnation := incarnation;
     named.kafka_host := kafka_host;

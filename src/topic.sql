@@ -131,7 +131,7 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
-    live CONSTANT int[] := streamhouse.live_agent_ids();
+    live CONSTANT int[] := CASE WHEN streamhouse.marker_may_assign() THEN streamhouse.live_agent_ids() ELSE '{}' END;
 BEGIN
     INSERT INTO streamhouse.partition (topic_id, partition)
     SELECT topic_id, n FROM generate_series(first, total - 1) AS n;

@@ -171,7 +171,11 @@ class FolderStore:
         self.flags = []
 
     def keys(self):
-        """What is in the store, asked behind the agent's back; writes that were cut off lie apart, in .part/."""
+        """The objects in the store, asked behind the agent's back; writes that were cut off lie apart, in .part/."""
+        return {key for key in self.all_keys() if not key.startswith("owner/")}
+
+    def all_keys(self):
+        """With the owner markers."""
         root = self.folder / "objects"
         return {path.relative_to(root).as_posix() for path in root.rglob("*")
                 if path.is_file() and path.relative_to(root).parts[0] != ".part"}
@@ -244,6 +248,9 @@ class S3Store:
         self.flags = [f"--s3-endpoint={server.endpoint}"]
 
     def keys(self):
+        return {key for key in self.all_keys() if not key.startswith("owner/")}
+
+    def all_keys(self):
         pages = self.server.client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
         found = [item["Key"] for page in pages for item in page.get("Contents", [])]
         assert all(key.startswith("some/prefix/") for key in found), "an object lies outside the prefix"
