@@ -158,7 +158,7 @@ BEGIN
         PERFORM FROM streamhouse.agent AS a ORDER BY a.agent_id FOR UPDATE;
         UPDATE streamhouse.agent SET incarnation = gen_random_uuid(), previous_incarnation = NULL;
     END IF;
-    PERFORM streamhouse.marker_enter('waiting', 'this database was promoted, restored or copied since it last proved that it owns the store; an agent looks whether another one does');
+    PERFORM streamhouse.marker_enter('waiting', 'this database was promoted, restored or copied since it last proved that it owns the store: an agent is looking whether another copy does');
 END $$;
 COMMENT ON FUNCTION streamhouse.marker_notice IS 'Notes that this database runs on another server than where it last proved itself, if it does: it leads nothing until that is proved again.';
 
@@ -268,7 +268,7 @@ COMMENT ON FUNCTION streamhouse.marker_proved IS 'Notes that a marker of this da
 CREATE FUNCTION streamhouse.marker_lost(why text) RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT streamhouse.marker_enter('lost', why || '. If this is a copy, give its agents a store of their own, or stop them; if it is to go on in the place of the original, call sh_adopt()')
+    SELECT streamhouse.marker_enter('lost', why || ': it leads and deletes nothing. If it is to have the store from now on, call sh_adopt()')
 $$;
 COMMENT ON FUNCTION streamhouse.marker_lost IS 'Notes that another database owns the store.';
 
@@ -282,12 +282,12 @@ DECLARE
     may_be_next CONSTANT int8 := coalesce(mine.next_number, mine.number + 1);
 BEGIN
     IF newest > may_be_next THEN
-        PERFORM streamhouse.marker_lost(format('the store has owner marker %s, and this database''s history ends at %s', newest, mine.number));
+        PERFORM streamhouse.marker_lost(format('the store has owner marker %s, and the history of this database, a copy or a restored backup, ends at %s', newest, mine.number));
     ELSIF is_stored IS FALSE OR (newest = may_be_next AND body IS NOT NULL AND body IS DISTINCT FROM mine.next_body) THEN
-        PERFORM streamhouse.marker_lost(format('owner marker %s in the store was written by another database that goes on from the same point', may_be_next));
+        PERFORM streamhouse.marker_lost(format('owner marker %s in the store was written by another copy of this database', may_be_next));
     ELSIF is_stored AND number = may_be_next AND (newest < number OR (mine.number > 0 AND number = mine.number + 1 AND mine.number <> ALL (numbers))) THEN
         UPDATE streamhouse.store_owner AS o
-        SET reason = format('the store does not have owner marker %s: is it another one, or was it emptied? If it is to be used from now on, call sh_adopt()', least(newest, number - 1))
+        SET reason = format('the store does not have owner marker %s: is it another one, or was it emptied? If this database is to have it from now on, call sh_adopt()', least(newest, number - 1))
         WHERE o.state <> 'new';
     ELSIF is_stored AND number = may_be_next THEN
         PERFORM streamhouse.marker_proved(number, begun_at);
@@ -305,7 +305,7 @@ BEGIN
     IF is_stored AND number = mine.next_number AND newest = number AND (body IS NULL OR body = mine.next_body) THEN
         PERFORM streamhouse.marker_proved(number, begun_at);
     ELSIF body IS NOT NULL AND streamhouse.marker_era(body) >= (SELECT o.era FROM streamhouse.store_owner AS o) AND body IS DISTINCT FROM mine.next_body THEN
-        PERFORM streamhouse.marker_lost('another database adopted the store at the same time');
+        PERFORM streamhouse.marker_lost('another copy of this database adopted the store at the same time');
     ELSIF body IS NOT NULL THEN
         UPDATE streamhouse.store_marker SET next_number = NULL, next_body = NULL; -- the owner wrote one more: the next one then
     END IF;

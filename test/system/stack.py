@@ -138,6 +138,15 @@ class Postgres:
         return next(iter(row.values()))
 
 
+class Copy(Postgres):
+    """A copy of a running cluster, in a folder of its own: a base backup."""
+
+    def __init__(self, original, folder):
+        self.folder = folder
+        self.port = free_port()
+        self.script("copy", str(original.folder), f"port={self.port}")
+
+
 class Standby(Postgres):
     """A physical standby of a running cluster, in a folder of its own."""
 
