@@ -7,7 +7,7 @@ import pytest
 
 from clients import CONFLUENT
 from records import Record
-from stack import Copy, scratch_folder, wait_until
+from stack import Copy, Standby, scratch_folder, wait_until
 
 pytestmark = pytest.mark.sql
 
@@ -196,3 +196,77 @@ def test_without_conditional_put_markers_are_read_back(own_stack):
     markers = [key for key in own_stack.store.all_keys() if key.startswith("owner/")]
     assert 8 <= len(markers) <= 11, "old markers are removed, some are kept"
     assert one.metric("streamhouse_owner_marker_failures_total") == 0
+
+
+@pytest.fixture
+def replicated(own_stack):
+    """A stack and a standby of its database, not synchronous yet, with agents that follow whichever is the primary."""
+    alter(own_stack.postgres, **QUICK)
+    folder = scratch_folder("standby")
+    standby = Standby(own_stack.postgres, folder)
+    standby.start()
+    both = (f"host={own_stack.postgres.folder / 'socket'},{folder / 'socket'} port={own_stack.postgres.port},{standby.port} "
+            "dbname=streamhouse user=agent target_session_attrs=read-write")
+    own_stack.add_agent("one", database=both, lease_ttl_ms=3000, database_retry_ms=200).start()
+    own_stack.create_topic("orders")
+    try:
+        yield own_stack, own_stack.agents[0], standby
+    finally:
+        own_stack.agents[0].kill()
+        standby.stop("immediate")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_synchronous_standby_goes_on_by_itself_without_a_gap(replicated):
+    stack, one, standby = replicated
+    alter(stack.postgres, synchronous_standby_names="walreceiver")
+    wait_until(lambda: ownership(stack.postgres)["synchronous_names"] == ["walreceiver"], what="a marker that knows of the standby")
+    before = sent(one, "orders", 100, seed=1)
+    epoch = stack.postgres.value("SELECT max(epoch) FROM streamhouse.lease")
+    stack.postgres.kill()
+    standby.promote()
+    promoted = time.monotonic()
+    after = sent(one, "orders", 100, seed=2)
+    print(f"# writes were back {time.monotonic() - promoted:.2f} s after the promotion")
+    assert time.monotonic() - promoted < 10
+    assert sorted(merged(before, after)) == list(range(200)), "there is a gap"
+    assert standby.value("SELECT min(epoch) FROM streamhouse.lease") > epoch, "epochs were not raised"
+    wait_until(lambda: owns(standby), what="the next marker")
+    assert ownership(standby)["era"] == 0
+    assert one.is_running() and received(one, "orders") == merged(before, after)
+
+
+def test_an_asynchronous_standby_goes_on_beyond_what_it_may_have_missed(replicated):
+    stack, one, standby = replicated
+    before = sent(one, "orders", 100, seed=1)
+    standby.catch_up(stack.postgres)
+    stack.postgres.kill()
+    standby.promote()
+    assert wait_until(lambda: not one.is_running(), what="the agent's end: it remembers what may not be there") or one.process.returncode == 1
+    one.start()
+    wait_until(lambda: owns(standby), what="the standby's proof")
+    after = sent(one, "orders", 100, seed=2)
+    assert min(after) == 2 * ERA
+    assert received(one, "orders") == merged(before, after)
+
+
+def test_an_asynchronous_standby_that_missed_markers_waits_for_adoption(replicated):
+    stack, one, standby = replicated
+    before = sent(one, "orders", 100, seed=1)
+    standby.catch_up(stack.postgres)
+    standby.stop("immediate")
+    marked = ownership(stack.postgres)["number"]
+    wait_until(lambda: ownership(stack.postgres)["number"] > marked + 1, what="markers that the standby misses")
+    lost = sent(one, "orders", 100, seed=2)
+    stack.postgres.kill()
+    standby.start()
+    standby.promote()
+    wait_until(lambda: not one.is_running(), what="the agent's end: it remembers what is not there")
+    one.start(ready=False)
+    reason = wait_until(lambda: "sh_adopt()" in (why_not_ready(one) or "") and why_not_ready(one), what="the refusal")
+    assert "history of this database" in reason
+    assert standby.value("SELECT first_offset FROM sh_adopt()") == 2 * ERA
+    one.wait_ready()
+    after = sent(one, "orders", 100, seed=3)
+    merged(before, lost, after)
+    assert received(one, "orders") == merged(before, after)
