@@ -21,6 +21,7 @@
 #include "utils/snapmgr.h"
 
 PG_FUNCTION_INFO_V1(streamhouse_server_identity);
+PG_FUNCTION_INFO_V1(streamhouse_marker_require_history);
 
 enum { IDENTITY_MAX = 128 };
 
@@ -76,16 +77,23 @@ static bool owner_is_here(KeyScan *owner)
     return state == enum_value("ownership_state", "owner") && strcmp(server, server_identity()) == 0;
 }
 
-void marker_require(void)
+/* As the active snapshot sees it. */
+static bool marker_holds(void)
 {
     KeyScan scan;
-    PushActiveSnapshot(GetLatestSnapshot());
     key_scan_open(&scan, &owner_by_key, AccessShareLock);
     key_scan_set(&scan, 0, Int32GetDatum(1));
-    bool may_append = !key_scan_seek(&scan, ForwardScanDirection) || owner_is_here(&scan);
+    bool holds = !key_scan_seek(&scan, ForwardScanDirection) || owner_is_here(&scan);
     key_scan_close(&scan);
+    return holds;
+}
+
+void marker_require(void)
+{
+    PushActiveSnapshot(GetLatestSnapshot());
+    bool holds = marker_holds();
     PopActiveSnapshot();
-    if (!may_append) {
+    if (!holds) {
         ereport(
             ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
             errmsg("this database is not known to be the owner of its object store, so it gives no offsets"),
@@ -93,4 +101,21 @@ void marker_require(void)
                     "an agent proves it within seconds. If this is a copy or a restored backup that is to go "
                     "on in the place of the original, call sh_adopt()."));
     }
+}
+
+void marker_require_history(void)
+{
+    if (!RecoveryInProgress() && !marker_holds()) {
+        ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                errmsg("this database is not known to be the owner of its object store, so it does not know "
+                       "where the log "
+                       "ends"),
+                errhint("SELECT * FROM streamhouse.ownership says why, and what to do."));
+    }
+}
+
+Datum streamhouse_marker_require_history(PG_FUNCTION_ARGS)
+{
+    marker_require_history();
+    PG_RETURN_VOID();
 }

@@ -9,4 +9,8 @@
  * row, which changes seldom, through a snapshot of its own. */
 extern void marker_require(void);
 
+/* ERROR likewise where a reader would be told that the log ends before what it has read: a restored backup that
+ * was not adopted does not know. Standbys are behind by nature, and may say so. */
+extern void marker_require_history(void);
+
 #endif

@@ -70,9 +70,13 @@ CREATE FUNCTION streamhouse.server_identity() RETURNS text
 LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'streamhouse_server_identity';
 COMMENT ON FUNCTION streamhouse.server_identity IS 'Tells this copy of the database from others: system identifier, timeline, inode and birth of the control file. The same after a restart; another after a promotion, in a copied folder, in a restored backup.';
 
+CREATE FUNCTION streamhouse.marker_require_history() RETURNS void
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'streamhouse_marker_require_history';
+COMMENT ON FUNCTION streamhouse.marker_require_history IS 'Raises 55000 while this database is not known to be the owner of its store: it may have lost the end of its log, and must tell no reader that it ends here. Not on a standby.';
+
 -- A start of the server is proof of nothing: a snapshot of a volume has the same files.
 CREATE FUNCTION streamhouse.marker_may_assign() RETURNS bool
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     RETURN NOT EXISTS (SELECT FROM streamhouse.store_owner AS o, streamhouse.store_marker AS m
@@ -89,7 +93,7 @@ $$;
 COMMENT ON FUNCTION streamhouse.marker_interval IS 'Time between two markers.';
 
 CREATE FUNCTION streamhouse.marker_may_reap() RETURNS bool
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     RETURN streamhouse.marker_may_assign()
