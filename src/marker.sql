@@ -79,9 +79,10 @@ CREATE FUNCTION streamhouse.marker_may_assign() RETURNS bool
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    RETURN NOT EXISTS (SELECT FROM streamhouse.store_owner AS o, streamhouse.store_marker AS m
-                       WHERE o.state <> 'new'
-                         AND (o.state <> 'owner' OR o.server <> streamhouse.server_identity() OR m.proved_start IS DISTINCT FROM streamhouse.server_started_at()));
+    RETURN pg_is_in_recovery() -- whatever writes says so itself
+           OR NOT EXISTS (SELECT FROM streamhouse.store_owner AS o, streamhouse.store_marker AS m
+                          WHERE o.state <> 'new'
+                            AND (o.state <> 'owner' OR o.server <> streamhouse.server_identity() OR m.proved_start IS DISTINCT FROM streamhouse.server_started_at()));
 END $$;
 COMMENT ON FUNCTION streamhouse.marker_may_assign IS 'Whether leases may be given: this database has been proved to be the owner since the server''s start, or no marker was ever written.';
 
@@ -97,8 +98,9 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     RETURN streamhouse.marker_may_assign()
-           AND NOT EXISTS (SELECT FROM streamhouse.store_owner AS o, streamhouse.store_marker AS m
-                           WHERE o.state <> 'new' AND m.proved_at < clock_timestamp() - 5 * streamhouse.marker_interval());
+           AND (pg_is_in_recovery()
+                OR NOT EXISTS (SELECT FROM streamhouse.store_owner AS o, streamhouse.store_marker AS m
+                               WHERE o.state <> 'new' AND m.proved_at < clock_timestamp() - 5 * streamhouse.marker_interval()));
 END $$;
 COMMENT ON FUNCTION streamhouse.marker_may_reap IS 'Whether objects may be deleted: this database has just been proved to be the owner, or no marker was ever written.';
 
@@ -185,6 +187,31 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION streamhouse.marker_next_era IS 'An era whose offsets and epochs nobody has given out, neither this database nor whoever wrote the markers that were found.';
 
+CREATE FUNCTION streamhouse.inline_append(bytes bytea) RETURNS TABLE (object_id int8, slot int2)
+LANGUAGE c VOLATILE STRICT ROWS 1 AS 'MODULE_PATHNAME', 'streamhouse_inline_append';
+COMMENT ON FUNCTION streamhouse.inline_append IS 'Writes record batches as one row of the inline ring.';
+
+-- The last offset of a gap has a control batch (a marker that commits no transaction: no client shows it to anybody), so that
+-- readers get to the gap's end, where Kafka's clients take the end of a log to be reached. All partitions' are one row.
+CREATE FUNCTION streamhouse.marker_fill_gaps(first_offset int8, first_epoch int) RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH gap AS MATERIALIZED (
+        SELECT i.object_id, i.slot, octet_length(b.bytes) AS byte_length
+        FROM (SELECT decode('0000000000000000000000420000000002d4cfd7cb002000000000000000000000000000'
+                            '00000000000000ffffffffffffffffffffffffffff000000012000000008000000010c00000000000000', 'hex') AS bytes) AS b,
+             LATERAL streamhouse.inline_append(b.bytes) AS i
+    )
+    INSERT INTO streamhouse.segment (topic_id, partition, base_offset, end_offset, object_id, slot, byte_start, byte_length, batches,
+                                     leader_epoch, max_timestamp, running_max_timestamp)
+    SELECT p.topic_id, p.partition, first_offset - 1, first_offset, g.object_id, g.slot, 0, g.byte_length, 1,
+           first_epoch, greatest(tail.running_max_timestamp, 0), greatest(tail.running_max_timestamp, 0)
+    FROM gap AS g CROSS JOIN streamhouse.partition AS p
+    LEFT JOIN LATERAL (SELECT s.running_max_timestamp FROM streamhouse.segment AS s
+                       WHERE s.topic_id = p.topic_id AND s.partition = p.partition ORDER BY s.end_offset DESC LIMIT 1) AS tail ON true
+$$;
+COMMENT ON FUNCTION streamhouse.marker_fill_gaps IS 'Ends the gap before an era in every partition.';
+
 CREATE FUNCTION streamhouse.marker_begin_era(found_era int) RETURNS int
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -206,10 +233,11 @@ BEGIN
     UPDATE streamhouse.partition SET floor_offset = first_offset;
     UPDATE streamhouse.lease SET agent_id = NULL, epoch = first_epoch;
     INSERT INTO streamhouse.partition_epoch (topic_id, partition, epoch, start_offset)
-    SELECT l.topic_id, l.partition, l.epoch, first_offset FROM streamhouse.lease AS l;
+    SELECT l.topic_id, l.partition, l.epoch, first_offset - 1 FROM streamhouse.lease AS l;
     DELETE FROM streamhouse.producer;
     PERFORM setval('streamhouse.object_object_id_seq', first_offset), setval('streamhouse.producer_id_seq', first_offset),
             setval('streamhouse.inline_call_seq', first_offset);
+    PERFORM streamhouse.marker_fill_gaps(first_offset, first_epoch);
     UPDATE streamhouse.store_owner SET era = new_era, era_began_at = clock_timestamp();
     PERFORM streamhouse.metadata_notify(NULL);
     RETURN new_era;
@@ -472,7 +500,7 @@ COMMENT ON FUNCTION sh_missing_objects IS 'Objects that segments refer to and th
 
 CREATE VIEW streamhouse.ownership AS
 SELECT o.state, o.server = streamhouse.server_identity() AS same_server, o.reason, o.changed_at, o.era, o.incarnation, m.number, m.proved_at,
-       streamhouse.marker_may_assign() AS assigns, streamhouse.marker_may_reap() AS deletes,
+       NOT pg_is_in_recovery() AND streamhouse.marker_may_assign() AS assigns, NOT pg_is_in_recovery() AND streamhouse.marker_may_reap() AS deletes,
        m.synchronous_names, m.looked_at, m.found_number, m.found_era
 FROM streamhouse.store_owner AS o, streamhouse.store_marker AS m;
 COMMENT ON VIEW streamhouse.ownership IS 'Whether this database owns the object store of its agents. No row: no agent has begun yet.';

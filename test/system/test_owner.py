@@ -142,6 +142,9 @@ def test_a_clone_that_adopts_fences_the_original(pair):
     assert clone.rows("SELECT * FROM sh_adopt()") == [{"era": 2, "first_offset": 2 * ERA, "first_epoch": 2 << 16}]
     two.wait_ready()
     wait_until(lambda: owns(clone), what="the adoption")
+    # readers get to the end, beyond the gap, though nothing is there yet
+    for client in (CONFLUENT, KAFKA_PYTHON):
+        assert [offset for offset, _ in client.receive(two.kafka, "orders", 0)] == list(range(100))
     by_clone = sent(two, "orders", 100, seed=4)
     assert min(by_clone) == 2 * ERA
 
