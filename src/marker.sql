@@ -198,8 +198,8 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
     WITH gap AS MATERIALIZED (
         SELECT i.object_id, i.slot, octet_length(b.bytes) AS byte_length
-        FROM (SELECT decode('0000000000000000000000420000000002d4cfd7cb002000000000000000000000000000'
-                            '00000000000000ffffffffffffffffffffffffffff000000012000000008000000010c00000000000000', 'hex') AS bytes) AS b,
+        FROM (SELECT decode('0000000000000000000000310000000002ebe00203000000000000000000000000000000'
+                            '00000000000000ffffffffffffffffffffffffffff00000000', 'hex') AS bytes) AS b,
              LATERAL streamhouse.inline_append(b.bytes) AS i
     )
     INSERT INTO streamhouse.segment (topic_id, partition, base_offset, end_offset, object_id, slot, byte_start, byte_length, batches,

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from clients import CONFLUENT
+from clients import CONFLUENT, KAFKA_PYTHON
 from records import Record
 from stack import Copy, Standby, scratch_folder, wait_until
 
