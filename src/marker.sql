@@ -9,7 +9,7 @@
 -- A database that finds itself on another server than the one where it last proved itself (marker.c) waits first, so that
 -- an original that lives shows itself by its next number, and then begins an era: nobody knows how much of its end is
 -- missing. A standby that its primary counted as synchronous has everything; it does neither. Era e begins at offset and id
--- e * 2^40 and at leader epoch e * 2^16: more than any earlier era has given out. Gaps are legal.
+-- e * 2^40 and at leader epoch e * 2^16: more than any earlier era has given out. Gaps are legal; an empty batch ends each.
 --
 -- Locks are taken in the order: the owner's row, agents, the advisory lock of leases, partitions, leases.
 
@@ -191,8 +191,9 @@ CREATE FUNCTION streamhouse.inline_append(bytes bytea) RETURNS TABLE (object_id 
 LANGUAGE c VOLATILE STRICT ROWS 1 AS 'MODULE_PATHNAME', 'streamhouse_inline_append';
 COMMENT ON FUNCTION streamhouse.inline_append IS 'Writes record batches as one row of the inline ring.';
 
--- The last offset of a gap has a control batch (a marker that commits no transaction: no client shows it to anybody), so that
--- readers get to the gap's end, where Kafka's clients take the end of a log to be reached. All partitions' are one row.
+-- The last offset of a gap has a batch without records, such as compaction leaves in Kafka, so that readers get to the gap's
+-- end: clients that read up to the log's end would wait there for ever. All partitions' are one row. It is as old as what
+-- comes before it, so that it does not hold up retention.
 CREATE FUNCTION streamhouse.marker_fill_gaps(first_offset int8, first_epoch int) RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$

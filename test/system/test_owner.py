@@ -7,7 +7,7 @@ import pytest
 
 from clients import CONFLUENT, KAFKA_PYTHON
 from records import Record
-from stack import Copy, Standby, scratch_folder, wait_until
+from stack import Copy, FolderStore, Standby, scratch_folder, wait_until
 
 pytestmark = pytest.mark.sql
 
@@ -116,6 +116,7 @@ def test_a_clone_beside_the_original_destroys_nothing(pair):
     assert owns(stack.postgres)
 
 
+@pytest.mark.any_store
 def test_the_original_goes_on_through_restarts_of_its_server(own_stack):
     alter(own_stack.postgres, **QUICK)
     one = own_stack.start_agent("one")
@@ -170,20 +171,47 @@ def test_a_clone_that_adopts_fences_the_original(pair):
     merged(everything, again)
 
 
+@pytest.mark.any_store
+def test_a_clone_with_a_store_of_its_own_leaves_the_original_alone(pair):
+    stack, one, clone, before = pair
+    elsewhere = FolderStore()
+    try:
+        two = stack.add_agent("two", database=clone.conninfo(), store=elsewhere.url).start(ready=False)
+        wait_until(lambda: "was it emptied?" in (why_not_ready(two) or ""), what="its missing the marker")
+        clone.run("SELECT sh_adopt();")
+        two.wait_ready()
+        wait_until(lambda: owns(clone), what="the adoption")
+        assert min(sent(two, "orders", 10, seed=6)) == 2 * ERA
+        # what is in objects is in the original's store, and nowhere else
+        alter(clone, **{"streamhouse.store": elsewhere.url})
+        missing = clone.rows("SELECT key, topics FROM sh_missing_objects()")
+        assert {row["key"] for row in missing} <= stack.store.keys() and {"orders", "doomed"} <= {topic for row in missing for topic in row["topics"]}
+        with pytest.raises(RuntimeError, match="orders|exist|gone"):
+            clone.run("SELECT count(*) FROM sh_fetch('orders', 0, 0);")
+        alter(clone, **{"streamhouse.store": stack.store.url})
+        assert {row["key"] for row in clone.rows("SELECT key FROM sh_missing_objects()")} <= elsewhere.keys()
+        two.kill()
+        assert owns(stack.postgres) and why_not_ready(one) is None
+        assert list(sent(one, "orders", 10, seed=7)) == list(range(100, 110))
+    finally:
+        elsewhere.close()
+
+
+@pytest.mark.any_store
 def test_whoever_has_another_store_than_the_marked_one_is_told(own_stack, new_store):
     alter(own_stack.postgres, **QUICK)
     one = own_stack.start_agent("one")
     wait_until(lambda: ownership(own_stack.postgres)["number"] >= 2, what="two markers")
-    one.kill()
+    one.stop()
     elsewhere = new_store(own_stack.store.kind)
     try:
         marked = ownership(own_stack.postgres)["number"]
         two = own_stack.add_agent("two", store=elsewhere.url).start()
         reason = wait_until(lambda: ownership(own_stack.postgres)["reason"], what="its being noticed")
         assert "was it emptied?" in reason
-        assert not wait_until(lambda: not owns(own_stack.postgres) and not ownership(own_stack.postgres)["deletes"], 20) is None
+        wait_until(lambda: not ownership(own_stack.postgres)["deletes"], what="the end of deletions")
         assert ownership(own_stack.postgres)["number"] == marked
-        two.kill()
+        two.stop()
         own_stack.add_agent("three").start()
         wait_until(lambda: owns(own_stack.postgres) and ownership(own_stack.postgres)["number"] > marked, what="the right store's marker")
     finally:
@@ -220,6 +248,7 @@ def replicated(own_stack):
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.any_store
 def test_a_synchronous_standby_goes_on_by_itself_without_a_gap(replicated):
     stack, one, standby = replicated
     alter(stack.postgres, synchronous_standby_names="walreceiver")
@@ -239,6 +268,7 @@ def test_a_synchronous_standby_goes_on_by_itself_without_a_gap(replicated):
     assert one.is_running() and received(one, "orders") == merged(before, after)
 
 
+@pytest.mark.any_store
 def test_an_asynchronous_standby_goes_on_beyond_what_it_may_have_missed(replicated):
     stack, one, standby = replicated
     before = sent(one, "orders", 100, seed=1)
@@ -253,6 +283,7 @@ def test_an_asynchronous_standby_goes_on_beyond_what_it_may_have_missed(replicat
     assert received(one, "orders") == merged(before, after)
 
 
+@pytest.mark.any_store
 def test_an_asynchronous_standby_that_missed_markers_waits_for_adoption(replicated):
     stack, one, standby = replicated
     before = sent(one, "orders", 100, seed=1)
