@@ -180,6 +180,10 @@ METRIC(GROUP_LAPSES, COUNTER, "streamhouse_group_lapses_total", "", "Times when 
 
 METRIC(REAPER_DELETED, COUNTER, "streamhouse_reaper_objects_deleted_total", "", "Objects deleted from the store because nothing refers to them.")
 METRIC(REAPER_FAILURES, COUNTER, "streamhouse_reaper_failures_total", "", "Objects that could not be deleted; they are tried again.")
+METRIC(MARKER_OWNER, GAUGE, "streamhouse_owner", "", "1 while this agent's database owns the store; 0: it is a copy, or was not proved to be the original, and leads and deletes nothing.")
+METRIC(MARKER_WRITES, COUNTER, "streamhouse_owner_markers_total", "", "Owner markers that this agent wrote and that the database took for its proof; one agent of all does it.")
+METRIC(MARKER_FAILURES, COUNTER, "streamhouse_owner_marker_failures_total", "", "Rounds of that which failed; the next one tries again.")
+METRIC(MARKER_AGE, GAUGE, "streamhouse_owner_marker_age_seconds", "", "Time since the last proof, by whichever agent. Nothing is deleted from the store while it is more than five times streamhouse.marker_interval.")
 METRIC(MOVER_OBJECTS, COUNTER, "streamhouse_mover_objects_total", "", "Objects made of records that PostgreSQL held.")
 METRIC(MOVER_SEGMENTS, COUNTER, "streamhouse_mover_segments_total", "", "Inline segments that were replaced by such objects' segments.")
 METRIC(MOVER_BYTES, COUNTER, "streamhouse_mover_bytes_total", "", "Bytes of record batches in such objects.")

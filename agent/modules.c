@@ -12,6 +12,7 @@
 #include "agent/jobs/chores.h"
 #include "agent/jobs/hand_over.h"
 #include "agent/jobs/lease.h"
+#include "agent/jobs/marker.h"
 #include "agent/jobs/mover.h"
 #include "agent/jobs/reaper.h"
 #include "agent/jobs/watch.h"
@@ -34,6 +35,7 @@ static struct {
     Watch *watch;
     Reaper *reaper;
     Mover *mover;
+    Marker *marker;
     Chores *chores;
     uv_timer_t *probe_timer;
     int backends;           /* brain and store, as long as they are open */
@@ -259,7 +261,7 @@ static void data_free(Agent *agent)
     agent->store = NULL;
 }
 
-/* Jobs: the lease, the watch, the reaper, the mover, the chores. */
+/* Jobs: the lease, the watch, the owner marker, the reaper, the mover, the chores. */
 
 static Status jobs_module_start(Agent *agent)
 {
@@ -269,10 +271,11 @@ static Status jobs_module_start(Agent *agent)
     modules.reaper = reaper_new(agent);
     modules.mover = mover_new(agent);
     modules.chores = chores_new(agent);
+    modules.marker = marker_new(agent);
     catalog_on_refresh(agent->catalog, broker_configs_read, agent);
     agent->roster = roster_service_new(agent);
     bool made = agent->lease && agent->hand_over && modules.watch && modules.reaper && modules.mover &&
-                modules.chores && agent->roster;
+                modules.chores && modules.marker && agent->roster;
     return made ? status_ok() : modules_no_memory();
 }
 
@@ -293,6 +296,7 @@ static void jobs_module_stop(Agent *agent)
     catalog_on_refresh(agent->catalog, NULL, NULL);
     roster_service_free(agent->roster);
     agent->roster = NULL;
+    marker_free(modules.marker);
     chores_free(modules.chores);
     mover_free(modules.mover);
     reaper_free(modules.reaper);

@@ -2,6 +2,7 @@
 # postgres.sh: a private PostgreSQL in a folder of its own, reached by its socket alone, run by somebody who is not root.
 #   postgres.sh create DIR [name=value …]   makes the cluster, with those settings
 #   postgres.sh standby DIR PRIMARY [name=value …]   makes a standby of the running cluster in PRIMARY
+#   postgres.sh copy DIR PRIMARY [name=value …]   makes a copy of it, a base backup, that knows nothing of the original
 #   postgres.sh promote DIR                 makes a running standby a primary
 #   postgres.sh start DIR | stop DIR [fast|immediate] | status DIR
 #   postgres.sh env DIR                     prints shell exports for psql and its kin
@@ -80,13 +81,17 @@ postgres_create() {
 }
 
 # The settings that follow outdo those that were copied with the primary's.
-postgres_standby() {
+postgres_copy() {
     local home=$1 primary=$2
     shift 2
     postgres_folders "$home"
     as_postgres "$(postgres_bindir)/pg_basebackup" --pgdata="$home/data" --host="$primary/socket" --port="$(postgres_port "$primary")" \
-        --username=streamhouse --checkpoint=fast --wal-method=stream --write-recovery-conf >>"$home/log" || return 1
+        --username=streamhouse --checkpoint=fast --wal-method=stream ${POSTGRES_BACKUP_FLAG:+"$POSTGRES_BACKUP_FLAG"} >>"$home/log" || return 1
     postgres_settings "$home" "$@" >>"$home/data/postgresql.conf"
+}
+
+postgres_standby() {
+    POSTGRES_BACKUP_FLAG=--write-recovery-conf postgres_copy "$@"
 }
 
 postgres_promote() {
@@ -158,12 +163,12 @@ if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
     set -euo pipefail
     verb=${1:-help}
     case $verb in
-    create | standby | promote | start | stop | status | env | prepare)
+    create | copy | standby | promote | start | stop | status | env | prepare)
         shift
         "postgres_$verb" "$@"
         ;;
     *)
-        sed -n '2,8s/^# \{0,1\}//p' "$0"
+        sed -n '2,9s/^# \{0,1\}//p' "$0"
         exit 2
         ;;
     esac

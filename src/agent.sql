@@ -117,6 +117,7 @@ DECLARE
     current streamhouse.agent;
     is_new bool;
 BEGIN
+    PERFORM streamhouse.marker_notice();
     named.name := name;
     named.incarnation := incarnation;
     named.kafka_host := kafka_host;

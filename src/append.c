@@ -11,6 +11,7 @@
 #include "commit_call.h"
 #include "commit_timing.h"
 #include "key_scan.h"
+#include "marker.h"
 #include "setting.h"
 #include "storage/proc.h"
 #include "tables.h"
@@ -136,6 +137,7 @@ AppendLock append_lock(int32 topic_id, int32 partition, const char *topic, LockW
                        AppendEnd *end)
 {
     commit_timing_begin(COMMIT_KIND_SQL, 0, 0, 0);
+    marker_require();
     TM_Result result = lock_row(topic_id, partition, topic, wait);
     if (result != TM_Ok) {
         return result == TM_WouldBlock ? APPEND_BUSY : APPEND_GONE;

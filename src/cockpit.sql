@@ -144,6 +144,9 @@ AS $$
     FROM streamhouse.inline_slot AS s WHERE s.state IN ('draining', 'sealed')
     HAVING min(s.changed_at) < now() - interval '30 minutes'
     UNION ALL
+    SELECT 'this database may not be the owner of its object store: ' || coalesce(o.reason, 'it runs on another server than when that was last proved')
+    FROM streamhouse.ownership AS o WHERE (o.reason IS NOT NULL OR NOT o.same_server AND o.state <> 'new') AND NOT pg_is_in_recovery()
+    UNION ALL
     SELECT 'this server is a standby: it answers reads only' WHERE pg_is_in_recovery()
 $$;
 COMMENT ON FUNCTION streamhouse.overview_warnings IS 'What somebody should look after, a sentence each.';

@@ -15,6 +15,7 @@
 #include "commit_call.h"
 #include "commit_timing.h"
 #include "fmgr.h"
+#include "marker.h"
 #include "miscadmin.h"
 #include "result_rows.h"
 #include "utils/guc.h"
@@ -222,6 +223,7 @@ static void commit_run(CommitCall *call, bytea *packed, FunctionCallInfo fcinfo)
                         call->batch_count, commit_call_bytes(call));
     bound_wait(call);
     require_durable_commit();
+    marker_require();
     bool is_intent = commit_lock(call);
     commit_decide_and_write(call, is_intent);
     commit_answer_rows(call, fcinfo);

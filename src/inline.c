@@ -38,6 +38,7 @@
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(sh_read_inline);
+PG_FUNCTION_INFO_V1(streamhouse_inline_append);
 
 enum {
     KEPT_BYTES = 32 * 1024 * 1024,
@@ -243,5 +244,16 @@ Datum sh_read_inline(PG_FUNCTION_ARGS)
         }
         CHECK_FOR_INTERRUPTS();
     }
+    return (Datum)0;
+}
+
+/* For SQL of this extension that has batches of its own to append. */
+Datum streamhouse_inline_append(PG_FUNCTION_ARGS)
+{
+    bytea *bytes = PG_GETARG_BYTEA_PP(0);
+    ResultRows rows = result_rows_open(fcinfo);
+    InlinePlace place = inline_write(slice_of(VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes)));
+    Datum values[] = { Int64GetDatum(place.object_id), Int16GetDatum(place.slot) };
+    result_rows_put(&rows, values, NULL);
     return (Datum)0;
 }

@@ -204,7 +204,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'max_bytes must be from 1 to 1073741824';
     END IF;
     PERFORM streamhouse.agent_require(sh_inline_plan.agent_id);
-    IF NOT streamhouse.job_take('mover', sh_inline_plan.agent_id, make_interval(secs => ttl_ms / 1000.0)) THEN
+    IF NOT streamhouse.marker_may_assign() OR NOT streamhouse.job_take('mover', sh_inline_plan.agent_id, make_interval(secs => ttl_ms / 1000.0)) THEN
         RETURN;
     END IF;
     IF whatever IS NOT TRUE AND NOT streamhouse.inline_is_due(slots, least(move_bytes, max_bytes), segments_max) THEN
@@ -224,7 +224,7 @@ BEGIN
     WHERE t.deleted_at IS NULL
     ORDER BY f.topic_id, f.partition, f.end_offset;
 END $$;
-COMMENT ON FUNCTION sh_inline_plan IS 'Inline segments that are to move to an object now, the oldest first up to max_bytes, sorted by partition and offset: none while they are fewer than streamhouse.inline_move_bytes and younger than streamhouse.inline_move_age (unless whatever is true), and none when another agent does this job. The caller has the job for ttl_ms, or until it is dead.';
+COMMENT ON FUNCTION sh_inline_plan IS 'Inline segments that are to move to an object now, the oldest first up to max_bytes, sorted by partition and offset: none while they are fewer than streamhouse.inline_move_bytes and younger than streamhouse.inline_move_age (unless whatever is true), and none when another agent does this job or this database may not be the owner of its store. The caller has the job for ttl_ms, or until it is dead.';
 
 -- Neighbours in the log that are neighbours in the object become one segment.
 CREATE FUNCTION streamhouse.move_segments(new_object_id int8, topic_ids int[], partitions int[], end_offsets int8[], object_ids int8[], byte_starts int[])

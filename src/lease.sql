@@ -297,7 +297,7 @@ DECLARE
     moves_max int := 0;
     moved int;
 BEGIN
-    IF cardinality(able) = 0 OR NOT streamhouse.lease_try_lock() THEN
+    IF cardinality(able) = 0 OR NOT streamhouse.marker_may_assign() OR NOT streamhouse.lease_try_lock() THEN
         RETURN 0;
     END IF;
     SELECT c.balanced_agents, c.balanced_at INTO balanced FROM streamhouse.cluster AS c;
@@ -327,7 +327,7 @@ BEGIN
     moved := moved + begun.moved + begun.handed_over;
     RETURN moved;
 END $$;
-COMMENT ON FUNCTION streamhouse.lease_assign IS 'Moves the leases that have to move, and begins to hand over those that ought to, unless another transaction is about it. Gives back how many.';
+COMMENT ON FUNCTION streamhouse.lease_assign IS 'Moves the leases that have to move, and begins to hand over those that ought to, unless another transaction is about it, or this database may not be the owner of its store. Gives back how many.';
 
 -- So that a heartbeat costs the same with a hundred agents as with one: a look at everybody's leases is due after a while
 -- only, and whoever comes first takes it.

@@ -108,16 +108,20 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION streamhouse.reap_sweep_objects IS 'Looks at the next live objects for those without a segment; begins again after the last.';
 
+-- An intent of before the era may be an object with records: its commit may be what a restored backup lacks.
 CREATE FUNCTION streamhouse.reap_intents(max_objects int) RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
     UPDATE streamhouse.object AS o SET state = 'deleting', reap_after = clock_timestamp()
     WHERE o.object_id IN (SELECT i.object_id FROM streamhouse.object AS i
                           WHERE i.state = 'intent' AND i.expires_at < clock_timestamp()
+                            AND NOT EXISTS (SELECT FROM streamhouse.store_owner AS e
+                                            WHERE i.created_at < e.era_began_at
+                                              AND e.era_began_at + make_interval(secs => streamhouse.setting('streamhouse.object_grace')) > clock_timestamp())
                           ORDER BY i.expires_at LIMIT max_objects
                           FOR UPDATE SKIP LOCKED)
 $$;
-COMMENT ON FUNCTION streamhouse.reap_intents IS 'Moves expired intents to deleting.';
+COMMENT ON FUNCTION streamhouse.reap_intents IS 'Moves expired intents to deleting; those from before the era after streamhouse.object_grace.';
 
 -- Locks first, then looks again with a newer snapshot: a commit that held the lock may have added a segment.
 CREATE FUNCTION streamhouse.reap_emptied(max_objects int) RETURNS void
@@ -156,7 +160,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'feature_not_supported', MESSAGE = 'objects can be reaped under READ COMMITTED only',
             HINT = 'Call sh_reap() outside a transaction block, or in one of READ COMMITTED.';
     END IF;
-    IF NOT pg_try_advisory_xact_lock(7310590, 2) THEN
+    IF NOT streamhouse.marker_may_reap() OR NOT pg_try_advisory_xact_lock(7310590, 2) THEN
         RETURN;
     END IF;
     PERFORM @extschema@.sh_cluster_id();
@@ -172,7 +176,7 @@ BEGIN
                           FOR UPDATE SKIP LOCKED)
     RETURNING o.object_id, o.key;
 END $$;
-COMMENT ON FUNCTION sh_reap IS 'Does some of the cleaning and gives back objects whose bytes the caller must now delete and report with sh_reaped(): expired intents, objects without a segment for streamhouse.object_grace, and deleted keys a second time after streamhouse.redelete_after. What is not reported is given again after streamhouse.reap_retry. Call it again while it gives max_objects rows.';
+COMMENT ON FUNCTION sh_reap IS 'Does some of the cleaning, if this database has just been proved to be the owner of its store, and gives back objects whose bytes the caller must now delete and report with sh_reaped(): expired intents, objects without a segment for streamhouse.object_grace, and deleted keys a second time after streamhouse.redelete_after. What is not reported is given again after streamhouse.reap_retry. Call it again while it gives max_objects rows.';
 
 -- The first report leaves the row, for the second deletion; the second removes it.
 CREATE FUNCTION sh_reaped(object_ids int8[]) RETURNS int

@@ -14,6 +14,7 @@ LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SECURITY DEFINER SET search_path = 
 AS $$
 #variable_conflict use_column
 BEGIN
+    PERFORM streamhouse.marker_require_history();
     RETURN QUERY
     SELECT asked.request::int4,
            CASE WHEN latest.epoch >= asked.epoch THEN coalesce(own.epoch, asked.epoch) ELSE -1 END,

@@ -20,9 +20,9 @@ DECLARE
                    "sh_groups", "sh_describe_group", "sh_group_lag", "sh_delete_group"],
         "streamhouse_reader": ["sh_agents", "sh_catalog", "sh_cluster_id", "sh_describe_broker_configs", "sh_describe_configs",
                                "sh_describe_group_configs", "sh_describe_topic", "sh_grants", "sh_overview", "sh_cost",
-                               "server_started_at", "slow_commit_rows"],
+                               "server_started_at", "slow_commit_rows", "server_identity", "marker_may_assign", "marker_may_reap"],
         "streamhouse_admin": ["sh_check_topic", "sh_create_topic", "sh_alter_topic", "sh_alter_broker_config", "sh_add_partitions",
-                              "sh_delete_topic", "sh_delete_records", "sh_alter_group_config",
+                              "sh_delete_topic", "sh_delete_records", "sh_alter_group_config", "sh_adopt", "sh_missing_objects",
                               "sh_grant", "sh_revoke"],
         "streamhouse_agent": ["watch_poll"]
     }';
@@ -51,6 +51,6 @@ BEGIN
 END $$;
 
 GRANT USAGE ON SCHEMA streamhouse TO streamhouse_reader;
-GRANT SELECT ON streamhouse.topics, streamhouse.partitions, streamhouse.agents, streamhouse.objects, streamhouse.throughput,
+GRANT SELECT ON streamhouse.ownership, streamhouse.topics, streamhouse.partitions, streamhouse.agents, streamhouse.objects, streamhouse.throughput,
     streamhouse.lag, streamhouse.storage, streamhouse.slow_commits, streamhouse.config_definition, streamhouse.broker_config_definition
 TO streamhouse_reader;

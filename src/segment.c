@@ -5,6 +5,7 @@
 
 #include "catalog/pg_type.h"
 #include "key_scan.h"
+#include "marker.h"
 #include "request_array.h"
 #include "result_rows.h"
 #include "segment.h"
@@ -185,6 +186,9 @@ static void find_request(Finder *finder, ResultRows *rows, int request, int64 of
 {
     Segment segment;
     int given = 0;
+    if (offset > finder->high_watermark) {
+        marker_require_history();
+    }
     bool found = offset >= finder->log_start_offset && offset < finder->high_watermark &&
                  finder_seek(finder, offset, &segment);
     while (found && given < FIND_SEGMENTS_MAX &&

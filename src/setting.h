@@ -11,6 +11,7 @@ extern int setting_answer_ttl_s;        /* streamhouse.answer_ttl */
 extern int setting_producer_ttl_s;      /* streamhouse.producer_ttl */
 extern int setting_offsets_retention_s; /* streamhouse.offsets_retention */
 extern int setting_lease_moves_max;     /* streamhouse.lease_moves_max */
+extern int setting_marker_interval_s;   /* streamhouse.marker_interval */
 extern int setting_watch_ring_size;     /* streamhouse.watch_ring_size */
 
 extern int setting_inline_bytes_max_mb;  /* streamhouse.inline_bytes_max */

@@ -11,15 +11,19 @@
 
 #include "common/store/folder.h"
 #include "common/store/store_url.h"
+#include "fmgr.h"
 #include "relation.h"
 #include "setting.h"
 #include "store_cache.h"
 #include "store_s3.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 
 enum { READ_AHEAD_BLOCKS_MAX = 8 };
 
 StoreReadStats store_read_stats;
+
+PG_FUNCTION_INFO_V1(streamhouse_store_has);
 
 /* The store that is open, and by which setting. */
 typedef struct OpenStore {
@@ -223,4 +227,22 @@ bool store_read(int64 object_id, const char *key, uint64 start, size_t length, u
         store_cache_trim(setting_fetch_cache_bytes);
     }
     return true;
+}
+
+bool store_has(const char *key)
+{
+    Block *byte;
+    store_require();
+    Status status = store_get_bytes(key, 0, 1, &byte);
+    block_release(byte);
+    if (!status_is_ok(&status) && status.code != STATUS_NOT_FOUND) {
+        store_fail("the store cannot be asked for an object", &status);
+    }
+    return status_is_ok(&status);
+}
+
+Datum streamhouse_store_has(PG_FUNCTION_ARGS)
+{
+    CHECK_FOR_INTERRUPTS();
+    PG_RETURN_BOOL(store_has(text_to_cstring(PG_GETARG_TEXT_PP(0))));
 }

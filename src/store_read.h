@@ -13,6 +13,9 @@ enum { STORE_READ_BLOCK_BYTES = 1024 * 1024 };
  * segment up once more. ERROR when the store cannot be read, is not set, or the object ends before that. */
 extern bool store_read(int64 object_id, const char *key, uint64 start, size_t length, uint8 *out);
 
+/* Is there such an object? Asked of the store, not of the cache. ERROR when the store cannot be read. */
+extern bool store_has(const char *key);
+
 typedef struct StoreReadStats {
     int64 hits;
     int64 misses;

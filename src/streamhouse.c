@@ -27,6 +27,7 @@ int setting_answer_ttl_s;
 int setting_producer_ttl_s;
 int setting_offsets_retention_s;
 int setting_lease_moves_max;
+int setting_marker_interval_s;
 int setting_watch_ring_size;
 int setting_inline_bytes_max_mb;
 int setting_inline_slot_bytes_mb;
@@ -86,6 +87,9 @@ static const Setting settings[] = {
       "offsets.retention.minutes)." },
     { "streamhouse.lease_moves_max", &setting_lease_moves_max, 256, 1, 1000000, PGC_SUSET, 0,
       "How many partitions are handed over from one agent to another at a time, at most." },
+    { "streamhouse.marker_interval", &setting_marker_interval_s, 3, 1, HOUR_S, PGC_SUSET, GUC_UNIT_S,
+      "How often agents write the object store's owner marker; objects are deleted only if one was written "
+      "within five times that." },
     { "streamhouse.watch_ring_size", &setting_watch_ring_size, 65536, 64, 16777216, PGC_POSTMASTER, 0,
       "How many appends to partitions sh_watch() can look back on; 24 bytes of shared memory each." },
     { "streamhouse.inline_bytes_max", &setting_inline_bytes_max_mb, 10 * 1024, 1, INT_MAX, PGC_SUSET,

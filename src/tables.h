@@ -153,4 +153,10 @@ enum {
     Natts_group_offset = Anum_group_offset_committed_at
 };
 
+enum {
+    Anum_store_owner_singleton = 1,
+    Anum_store_owner_state,
+    Anum_store_owner_server,
+};
+
 #endif

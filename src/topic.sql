@@ -131,7 +131,7 @@ BEGIN
     WITH led AS (
         UPDATE streamhouse.lease AS l SET agent_id = p.new_agent_id
         FROM streamhouse.lease_plan_for(array_fill(topic_id, ARRAY[cardinality(added)]), added, 0, 0, 0) AS p
-        WHERE (l.topic_id, l.partition) = (p.topic_id, p.partition)
+        WHERE (l.topic_id, l.partition) = (p.topic_id, p.partition) AND streamhouse.marker_may_assign()
         RETURNING l.agent_id
     )
     INSERT INTO streamhouse.lease_notice (agent_id) SELECT DISTINCT led.agent_id FROM led;

@@ -138,6 +138,15 @@ class Postgres:
         return next(iter(row.values()))
 
 
+class Copy(Postgres):
+    """A copy of a running cluster, in a folder of its own: a base backup."""
+
+    def __init__(self, original, folder):
+        self.folder = folder
+        self.port = free_port()
+        self.script("copy", str(original.folder), f"port={self.port}")
+
+
 class Standby(Postgres):
     """A physical standby of a running cluster, in a folder of its own."""
 
@@ -171,7 +180,11 @@ class FolderStore:
         self.flags = []
 
     def keys(self):
-        """What is in the store, asked behind the agent's back; writes that were cut off lie apart, in .part/."""
+        """The objects in the store, asked behind the agent's back; writes that were cut off lie apart, in .part/."""
+        return {key for key in self.all_keys() if not key.startswith("owner/")}
+
+    def all_keys(self):
+        """With the owner markers."""
         root = self.folder / "objects"
         return {path.relative_to(root).as_posix() for path in root.rglob("*")
                 if path.is_file() and path.relative_to(root).parts[0] != ".part"}
@@ -244,6 +257,9 @@ class S3Store:
         self.flags = [f"--s3-endpoint={server.endpoint}"]
 
     def keys(self):
+        return {key for key in self.all_keys() if not key.startswith("owner/")}
+
+    def all_keys(self):
         pages = self.server.client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
         found = [item["Key"] for page in pages for item in page.get("Contents", [])]
         assert all(key.startswith("some/prefix/") for key in found), "an object lies outside the prefix"

@@ -1,0 +1,121 @@
+/* marker.c: which copy of a database this is, and the gate that every append passes.
+ *
+ * A database that was proved to be the store's owner has the identity of the server that it ran on in its
+ * row; a copy of it has that row, too, but another identity: restored and promoted ones begin a timeline, and
+ * in a copied folder the control file is another file. It is made once, by initdb, pg_basebackup or whatever
+ * copied it, and from then on written in place, so its inode and its birth tell a copy from the original, and
+ * a volume that moved to another machine is still the original. */
+#include "compat.h"
+#include "marker.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "access/xlog.h"
+#include "catalog/pg_control.h"
+#include "enum.h"
+#include "fmgr.h"
+#include "key_scan.h"
+#include "tables.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+
+PG_FUNCTION_INFO_V1(streamhouse_server_identity);
+PG_FUNCTION_INFO_V1(streamhouse_marker_require_history);
+
+enum { IDENTITY_MAX = 128 };
+
+#define CONTROL_FILE "global/pg_control" /* below the data folder, where every backend runs */
+
+typedef struct ServerIdentity {
+    TimeLineID timeline; /* it is of; 0: not known yet */
+    char text[IDENTITY_MAX];
+} ServerIdentity;
+
+static const KeyScanSpec owner_by_key = { "store_owner", "store_owner_pkey", 1, { KEY_INT4_EQUAL } };
+
+static ServerIdentity identity;
+
+/* File systems that do not keep the time of birth give 0. */
+static void control_file_identity(uint64 *inode, int64 *born_ns)
+{
+    struct statx file;
+    if (statx(AT_FDCWD, CONTROL_FILE, 0, STATX_INO | STATX_BTIME, &file) != 0) {
+        ereport(ERROR, errcode_for_file_access(), errmsg("could not stat file \"%s\": %m", CONTROL_FILE));
+    }
+    *inode = file.stx_ino;
+    *born_ns = file.stx_mask & STATX_BTIME ? file.stx_btime.tv_sec * 1000000000 + file.stx_btime.tv_nsec : 0;
+}
+
+/* The timeline of one's own changes under a session that began before a promotion. */
+static const char *server_identity(void)
+{
+    TimeLineID timeline = RecoveryInProgress() ? 0 : compat_timeline();
+    if (identity.timeline == 0 || identity.timeline != timeline) {
+        uint64 inode;
+        int64 born_ns;
+        control_file_identity(&inode, &born_ns);
+        snprintf(identity.text, sizeof(identity.text), UINT64_FORMAT "/%u/" UINT64_FORMAT "/" INT64_FORMAT,
+                 GetSystemIdentifier(), timeline, inode, born_ns);
+        identity.timeline = timeline;
+    }
+    return identity.text;
+}
+
+Datum streamhouse_server_identity(PG_FUNCTION_ARGS)
+{
+    PG_RETURN_TEXT_P(cstring_to_text(server_identity()));
+}
+
+static bool owner_is_here(KeyScan *owner)
+{
+    Oid state = DatumGetObjectId(key_scan_column(owner, Anum_store_owner_state));
+    if (state == enum_value("ownership_state", "new")) {
+        return true;
+    }
+    const char *server = TextDatumGetCString(key_scan_column(owner, Anum_store_owner_server));
+    return state == enum_value("ownership_state", "owner") && strcmp(server, server_identity()) == 0;
+}
+
+/* As the active snapshot sees it. */
+static bool marker_holds(void)
+{
+    KeyScan scan;
+    key_scan_open(&scan, &owner_by_key, AccessShareLock);
+    key_scan_set(&scan, 0, Int32GetDatum(1));
+    bool holds = !key_scan_seek(&scan, ForwardScanDirection) || owner_is_here(&scan);
+    key_scan_close(&scan);
+    return holds;
+}
+
+void marker_require(void)
+{
+    PushActiveSnapshot(GetLatestSnapshot());
+    bool holds = marker_holds();
+    PopActiveSnapshot();
+    if (!holds) {
+        ereport(
+            ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+            errmsg("this database is not known to be the owner of its object store, so it gives no offsets"),
+            errhint("SELECT * FROM streamhouse.ownership says why. After a start elsewhere or a promotion "
+                    "an agent proves it within seconds. If this is a copy or a restored backup that is to go "
+                    "on in the place of the original, call sh_adopt()."));
+    }
+}
+
+void marker_require_history(void)
+{
+    if (!RecoveryInProgress() && !marker_holds()) {
+        ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                errmsg("this database is not known to be the owner of its object store, so it does not know "
+                       "where the log "
+                       "ends"),
+                errhint("SELECT * FROM streamhouse.ownership says why, and what to do."));
+    }
+}
+
+Datum streamhouse_marker_require_history(PG_FUNCTION_ARGS)
+{
+    marker_require_history();
+    PG_RETURN_VOID();
+}
