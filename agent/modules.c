@@ -55,7 +55,8 @@ static void brain_readiness(Brain *brain, bool ready, void *argument)
     if (ready) {
         condition_hold(modules.brain);
     } else {
-        condition_break(modules.brain, "%s", reason);
+        condition_break(modules.brain, "no PostgreSQL for %.1f s: %s", (double)brain_away_ms(brain) / 1000,
+                        reason);
     }
 }
 
