@@ -1,0 +1,122 @@
+"""PostgreSQL fails over, for real: etcd, Patroni, a primary and a synchronous standby, from deploy/postgres-ha. The primary is
+killed with kill -9, with its manager, under load from an idempotent producer and from SQL; agents follow by themselves.
+
+No acknowledged record is lost or there twice, order is kept, writes are back within ten seconds of the promotion. STREAMHOUSE_ROUNDS
+says how many failovers; the first two are there and back.
+"""
+import os
+import random
+import time
+
+import pytest
+
+import one_log
+import process
+from clients import CONFLUENT
+from load import Load
+from one_log import History, Outcome
+from postgres_ha import PostgresHA
+from sql_load import AutocommitProducer
+from stack import FolderStore, Stack, wait_until
+
+pytestmark = [pytest.mark.sql, pytest.mark.any_store, pytest.mark.alone, pytest.mark.timeout(900)]
+
+ROUNDS = int(os.environ.get("STREAMHOUSE_FAILOVERS", "2"))
+WRITES_BACK_S = 10
+PARTITIONS = 4
+SQL_PARTITIONS = 2
+
+
+@pytest.fixture
+def stack():
+    with Stack(FolderStore(), postgres=PostgresHA) as mine:
+        for name in ("one", "two"):
+            mine.start_agent(name, lease_ttl_ms="5s")
+        yield mine
+
+
+class SqlLoad:
+    """sh_produce() in two sessions, each a transaction of its own."""
+
+    def __init__(self, postgres, topic):
+        self.topic, self.history = topic, History()
+        self.writers = [AutocommitProducer(self.history, postgres, f"sql{number}", [topic], SQL_PARTITIONS, random.Random(number))
+                        for number in range(2)]
+
+    def __enter__(self):
+        for writer in self.writers:
+            writer.start()
+        return self
+
+    def __exit__(self, *_error):
+        for writer in self.writers:
+            writer.stopping.set()
+        for writer in self.writers:
+            writer.join(60)
+
+    def acknowledged_count(self):
+        return self.history.count(Outcome.ACKNOWLEDGED)
+
+    def check(self, kafka):
+        assert not [error for writer in self.writers for error in writer.errors]
+        log = {(self.topic, number): [(offset, record.value) for offset, record in CONFLUENT.receive(kafka, self.topic, number)]
+               for number in range(SQL_PARTITIONS)}
+        assert not one_log.violations(self.history, log)
+
+
+def is_writable(postgres, node):
+    try:
+        return postgres.run_at(node, "SELECT NOT pg_is_in_recovery();") == ["t"]
+    except RuntimeError:
+        return False
+
+
+def kill_primary(postgres, loads):
+    """Kills it and returns when every load was acknowledged something by the new one: (killed node, seconds to the promotion, and
+    from there to the last load's first acknowledged record)."""
+    survivor = postgres.wait_for_standby()
+    began = time.monotonic()
+    killed = postgres.kill_primary()
+    wait_until(lambda: is_writable(postgres, survivor), 60, "a promotion")
+    promoted = time.monotonic()
+    counts = [load.acknowledged_count() for load in loads]
+    wait_until(lambda: all(load.acknowledged_count() > count for load, count in zip(loads, counts)), 60, "an acknowledged record")
+    return killed, promoted - began, time.monotonic() - promoted
+
+
+def fail_over(stack, loads, number):
+    """One failover, and the killed node's return as a standby."""
+    postgres = stack.postgres
+    leaders = stack.leaders("kafka")
+    killed, to_promotion, to_write = kill_primary(postgres, loads)
+    print(f"# failover {number}: node {killed} killed, promotion after {to_promotion:.1f} s, first writes {to_write:.1f} s after it")
+    assert to_write <= WRITES_BACK_S
+    for agent in stack.agents:
+        wait_until(lambda: agent.metric("streamhouse_brain_failovers_total") == number, 20, "the metric of failovers")
+        assert agent.metric("streamhouse_brain_unavailable_seconds_total") > to_promotion / 2
+        agent.wait_ready()
+    assert stack.leaders("kafka") == leaders, "a lease has moved: that of an agent which lives has expired"
+    began = time.monotonic()
+    postgres.restart_node(killed)
+    postgres.wait_for_standby()
+    print(f"# failover {number}: node {killed} is the synchronous standby after {time.monotonic() - began:.1f} s")
+
+
+def epochs(postgres):
+    return {row["partition"]: row["epoch"] for row in postgres.rows(
+        "SELECT partition, epoch FROM streamhouse.lease JOIN streamhouse.topic USING (topic_id) WHERE name = 'kafka'")}
+
+
+def test_failovers_there_and_back_lose_and_double_nothing(stack):
+    stack.create_topic("kafka", PARTITIONS)
+    stack.create_topic("sql", SQL_PARTITIONS)
+    with Load(stack.kafka, "kafka", PARTITIONS, records_per_s=1000) as kafka, SqlLoad(stack.postgres, "sql") as sql:
+        for number in range(1, ROUNDS + 1):
+            kafka.wait_for_more(200)
+            before = epochs(stack.postgres)
+            fail_over(stack, [kafka, sql], number)
+            after = epochs(stack.postgres)
+            assert all(after[partition] > before[partition] for partition in before), "a promotion has not raised the leader epochs"
+        kafka.finish()
+    assert kafka.check() > 400
+    sql.check(stack.kafka)
