@@ -321,7 +321,10 @@ BEGIN
     IF stats IS NOT NULL THEN
         PERFORM streamhouse.agent_report(agent_id, stats, now_at);
     END IF;
-    PERFORM streamhouse.lease_assign();
+    -- What was locked for one must not be held while the other waits.
+    IF streamhouse.timeline_follow() = 0 THEN
+        PERFORM streamhouse.lease_assign();
+    END IF;
     lease_version := streamhouse.agent_take_notices(agent_id);
     changed := lease_version IS DISTINCT FROM known_lease_version;
     IF changed THEN

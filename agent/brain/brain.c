@@ -60,6 +60,8 @@ struct Brain {
     int64_t away_ms;       /* in all, before that */
     void (*ready_changed)(Brain *brain, bool ready, void *arg);
     void *ready_arg;
+    void (*followed)(void *arg);
+    void *followed_arg;
     bool closing;
     int handles; /* open ones */
     void (*closed)(void *arg);
@@ -306,6 +308,12 @@ void brain_on_ready(Brain *brain, void (*changed)(Brain *brain, bool ready, void
     brain->ready_arg = arg;
 }
 
+void brain_on_failover(Brain *brain, void (*followed)(void *arg), void *arg)
+{
+    brain->followed = followed;
+    brain->followed_arg = arg;
+}
+
 static void brain_describe_link(Brain *brain, const Link *link)
 {
     snprintf(brain->description, sizeof(brain->description), "postgresql at %s:%s, database %s, user %s",
@@ -355,6 +363,9 @@ bool brain_meet(Brain *brain, Link *link, int32_t timeline)
         link->timeline = timeline;
         snprintf(why, sizeof(why), "another server was promoted, to timeline %d", timeline);
         brain_leave_outdated(brain, why);
+        if (brain->followed && !brain->closing) {
+            brain->followed(brain->followed_arg);
+        }
         return link->state == LINK_GREETING;
     default:
         link->timeline = timeline;

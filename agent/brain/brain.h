@@ -189,6 +189,10 @@ int64_t brain_away_ms(const Brain *brain);
 /* Called from the loop each time brain_is_ready() changes, and after each attempt in vain. */
 void brain_on_ready(Brain *brain, void (*changed)(Brain *brain, bool ready, void *arg), void *arg);
 
+/* Called from the loop when a standby was promoted and is followed: what was read from the server before may
+ * not be there. */
+void brain_on_failover(Brain *brain, void (*followed)(void *arg), void *arg);
+
 /* payload SLICE_NULL: notifications may have been missed (each time the control line has connected and
  * listens), so assume that everything changed. Names are literals; at most BRAIN_CHANNELS_MAX. */
 typedef void (*BrainNotified)(const char *channel, Slice payload, void *arg);
