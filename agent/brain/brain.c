@@ -350,7 +350,7 @@ bool brain_meet(Brain *brain, Link *link, int32_t timeline)
 {
     char why[CHANNEL_NAME_MAX * 2];
     int32_t before = brain->primary.timeline;
-    switch (primary_meet(&brain->primary, timeline, time_ms())) {
+    switch (primary_meet(&brain->primary, timeline)) {
     case PRIMARY_OUTDATED:
         metric_add(METRIC_BRAIN_OUTDATED, 1);
         link_lose(link, "%s:%s is an outdated primary: its timeline is %d, and %d was seen already",
@@ -373,19 +373,9 @@ bool brain_meet(Brain *brain, Link *link, int32_t timeline)
     }
 }
 
-/* A lost link's server was the primary until now. */
-static void brain_link_left(Brain *brain, Link *link)
-{
-    if (link->timeline != 0 && link->timeline == brain->primary.timeline) {
-        primary_seen(&brain->primary, time_ms());
-    }
-    link->timeline = 0;
-}
-
 static void brain_link_came(Brain *brain, Link *link)
 {
     brain_describe_link(brain, link);
-    primary_seen(&brain->primary, time_ms());
     for (int i = 0; i < BRAIN_LINE_COUNT && brain_ready_links(brain) == 1; i++) {
         link_hurry(&brain->links[i]);
     }
@@ -409,7 +399,7 @@ void brain_link_changed(Brain *brain, Link *link)
     if (link->state == LINK_READY) {
         brain_link_came(brain, link);
     } else if (link->state == LINK_WAITING) {
-        brain_link_left(brain, link);
+        link->timeline = 0;
     }
     if (!brain->closing && (ready != brain->ready || link->state == LINK_WAITING)) {
         if (ready != brain->ready) {

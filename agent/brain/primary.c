@@ -1,8 +1,9 @@
 /* primary.c: libpq tries hosts in the order of the string, and a host that swallows packets costs its whole
  * timeout each time. So attempts begin where the primary was last found, and elsewhere after a failure.
  *
- * A promotion begins a timeline. Who has seen it does not go back: an old primary that was cut off, and does
- * not know yet that it is none any more, still says that it can be written to. */
+ * A promotion begins a timeline. Who has seen it never goes back: an old primary that was cut off, and does
+ * not know yet that it is none any more, still says that it can be written to. Where somebody has put an
+ * older history in its place, what the agent remembers is of another one, and it has to be started again. */
 #include "agent/brain/primary.h"
 
 #include <stdlib.h>
@@ -124,22 +125,15 @@ int primary_found(Primary *primary, const char *host, const char *port)
     return primary->first;
 }
 
-PrimaryVerdict primary_meet(Primary *primary, int32_t timeline, int64_t now_ms)
+PrimaryVerdict primary_meet(Primary *primary, int32_t timeline)
 {
     int32_t before = primary->timeline;
-    bool is_remembered = before != 0 && now_ms - primary->seen_ms < PRIMARY_PATIENCE_MS;
     if (timeline == 0) {
         return PRIMARY_AS_BEFORE;
     }
-    if (timeline < before && is_remembered) {
+    if (timeline < before) {
         return PRIMARY_OUTDATED;
     }
     primary->timeline = timeline;
-    primary->seen_ms = now_ms;
     return before != 0 && timeline > before ? PRIMARY_PROMOTED : PRIMARY_AS_BEFORE;
-}
-
-void primary_seen(Primary *primary, int64_t now_ms)
-{
-    primary->seen_ms = now_ms;
 }

@@ -15,7 +15,6 @@ typedef struct Primary {
     int count;               /* of hosts, at least 1 */
     int first;               /* where the next attempt begins */
     int32_t timeline;        /* the newest that was seen; 0 none yet */
-    int64_t seen_ms;         /* when a connection of that timeline was last known to work */
 } Primary;
 
 typedef enum PrimaryVerdict {
@@ -23,10 +22,6 @@ typedef enum PrimaryVerdict {
     PRIMARY_PROMOTED, /* a newer timeline than before: a failover */
     PRIMARY_OUTDATED  /* an older one: not to be used */
 } PrimaryVerdict;
-
-/* An older timeline is refused for so long after a newer one was last seen; then it is what there is: a
- * restored backup, for example. */
-enum { PRIMARY_PATIENCE_MS = 60000 };
 
 /* False when memory is short. */
 bool primary_init(Primary *primary, const PQconninfoOption *options);
@@ -41,8 +36,6 @@ void primary_blame(Primary *primary, int first);
 /* That host is the primary: attempts begin there. Gives back its number. */
 int primary_found(Primary *primary, const char *host, const char *port);
 /* What a connection says of its timeline; 0: a server in recovery, which somebody wanted. */
-PrimaryVerdict primary_meet(Primary *primary, int32_t timeline, int64_t now_ms);
-/* A connection of the newest timeline works, or did until now. */
-void primary_seen(Primary *primary, int64_t now_ms);
+PrimaryVerdict primary_meet(Primary *primary, int32_t timeline);
 
 #endif

@@ -8,6 +8,7 @@
 Nodes have numbers from 1 on. It does what Postgres does (run, rows, value, conninfo, start, stop), on whichever node is the primary.
 """
 import os
+import signal
 import subprocess
 import urllib.request
 from pathlib import Path
@@ -47,7 +48,11 @@ class PostgresHA(Postgres):
         return "\n".join(path.read_text(errors="replace")[-4000:] for path in sorted(self.folder.glob("*.log")))
 
     def start(self):
-        self.script("up", *self.settings)
+        try:
+            self.script("up", *self.settings)
+        except AssertionError:
+            self.stop("immediate")
+            raise
 
     def prepare(self):
         """`up` has done it."""
@@ -63,7 +68,8 @@ class PostgresHA(Postgres):
 
     def conninfo(self, user="agent"):
         """All nodes; libpq, and agents, find the primary."""
-        return self.script("conninfo", user)
+        conninfo = self.script("conninfo", user)
+        return conninfo.replace(" connect_timeout=3", "") if user == "agent" else conninfo  # agents have timeouts of their own
 
     def node_conninfo(self, node, user="streamhouse"):
         """One node, whatever it is at the moment."""
@@ -113,6 +119,15 @@ class PostgresHA(Postgres):
     def restart_node(self, node):
         """Starts a node that was killed; it becomes a standby by itself, see wait_for_standby()."""
         self.script("start-node", node)
+
+    def freeze_node(self, node):
+        """SIGSTOP of all its processes: connections to it stay, and nothing answers."""
+        for pid in self.node_processes(node):
+            process.send(pid, signal.SIGSTOP)
+
+    def thaw_node(self, node):
+        for pid in self.node_processes(node):
+            process.send(pid, signal.SIGCONT)
 
     def wait_for_primary(self, other_than=None, timeout=PATIENCE_S):
         return wait_until(lambda: next((node for node in [self.primary()] if node and node != other_than), None), timeout, "a new primary")

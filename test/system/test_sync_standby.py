@@ -80,7 +80,7 @@ def waiting(postgres, count, program="psql"):
 
 def commit_sql(call_id, producer_id=7, sequence=0):
     """A batch of one record to partition 0 of topic 1; its bytes are nobody's concern here."""
-    return (f"SELECT status, base_offset FROM sh_commit_inline(1, {call_id}, '\\x00', streamhouse.pack_commit_row(1, 0, 1, byte_length => 1, "
+    return (f"SET synchronous_commit = off;\nSELECT status, base_offset FROM sh_commit_inline(1, {call_id}, '\\x00', streamhouse.pack_commit_row(1, 0, 1, byte_length => 1, "
             f"base_timestamp => 1, max_timestamp => 1, producer_id => {producer_id}, producer_epoch => 0, first_sequence => {sequence}));")
 
 

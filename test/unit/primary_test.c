@@ -84,24 +84,22 @@ TEST(lists_of_different_lengths_and_empty_elements_are_left_to_libpq)
     CHECK(turned_is(HOST_PORTS, ",,"));
 }
 
-TEST(an_older_timeline_is_refused_while_a_newer_one_is_remembered)
+TEST(an_older_timeline_is_refused_once_a_newer_one_was_seen)
 {
     hosts("host=a,b");
-    CHECK_INT(primary_meet(&primary, 3, 1000), PRIMARY_AS_BEFORE);
-    CHECK_INT(primary_meet(&primary, 3, 2000), PRIMARY_AS_BEFORE);
-    CHECK_INT(primary_meet(&primary, 4, 3000), PRIMARY_PROMOTED);
-    CHECK_INT(primary_meet(&primary, 4, 3000), PRIMARY_AS_BEFORE);
-    CHECK_INT(primary_meet(&primary, 3, 3000), PRIMARY_OUTDATED);
-    primary_seen(&primary, 50000);
-    CHECK_INT(primary_meet(&primary, 3, 50000 + PRIMARY_PATIENCE_MS - 1), PRIMARY_OUTDATED);
-    CHECK_INT(primary_meet(&primary, 3, 50000 + PRIMARY_PATIENCE_MS), PRIMARY_AS_BEFORE);
-    CHECK_INT(primary_meet(&primary, 4, 50000 + PRIMARY_PATIENCE_MS), PRIMARY_PROMOTED);
+    CHECK_INT(primary_meet(&primary, 3), PRIMARY_AS_BEFORE);
+    CHECK_INT(primary_meet(&primary, 3), PRIMARY_AS_BEFORE);
+    CHECK_INT(primary_meet(&primary, 4), PRIMARY_PROMOTED);
+    CHECK_INT(primary_meet(&primary, 4), PRIMARY_AS_BEFORE);
+    CHECK_INT(primary_meet(&primary, 3), PRIMARY_OUTDATED);
+    CHECK_INT(primary_meet(&primary, 7), PRIMARY_PROMOTED);
+    CHECK_INT(primary_meet(&primary, 4), PRIMARY_OUTDATED);
 }
 
 TEST(a_standby_that_somebody_asked_for_has_no_timeline)
 {
     hosts("host=a,b");
-    CHECK_INT(primary_meet(&primary, 0, 1000), PRIMARY_AS_BEFORE);
-    CHECK_INT(primary_meet(&primary, 2, 1000), PRIMARY_AS_BEFORE);
-    CHECK_INT(primary_meet(&primary, 0, 1000), PRIMARY_AS_BEFORE);
+    CHECK_INT(primary_meet(&primary, 0), PRIMARY_AS_BEFORE);
+    CHECK_INT(primary_meet(&primary, 2), PRIMARY_AS_BEFORE);
+    CHECK_INT(primary_meet(&primary, 0), PRIMARY_AS_BEFORE);
 }
