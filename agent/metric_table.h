@@ -77,6 +77,10 @@ METRIC(BRAIN_QUERIES_FAILED, COUNTER, "streamhouse_brain_queries_total", "outcom
 METRIC(BRAIN_QUERIES_UNSENT, COUNTER, "streamhouse_brain_queries_total", "outcome=\"unsent\"", "Queries that ended, by how: answered, refused by PostgreSQL, never sent (queue full, too late), or sent and never answered.")
 METRIC(BRAIN_QUERIES_IN_DOUBT, COUNTER, "streamhouse_brain_queries_total", "outcome=\"in_doubt\"", "Queries that ended, by how: answered, refused by PostgreSQL, never sent (queue full, too late), or sent and never answered.")
 METRIC(BRAIN_LOSSES, COUNTER, "streamhouse_brain_connections_lost_total", "", "Working connections to PostgreSQL that were lost.")
+METRIC(BRAIN_FAILOVERS, COUNTER, "streamhouse_brain_failovers_total", "", "Promotions of a standby that this agent has followed: PostgreSQL's timeline rose.")
+METRIC(BRAIN_OUTDATED, COUNTER, "streamhouse_brain_outdated_primaries_total", "", "Connections to a primary that another one had replaced already, given up at once.")
+METRIC(BRAIN_AWAY, GAUGE, "streamhouse_brain_unavailable_seconds", "", "For how long PostgreSQL has not been reached on all connections; 0 while it is.")
+METRIC(BRAIN_AWAY_TOTAL, COUNTER, "streamhouse_brain_unavailable_seconds_total", "", "Time in which PostgreSQL was not reached on all connections, since the start.")
 METRIC(BRAIN_CONNECT_FAILURES, COUNTER, "streamhouse_brain_connect_failures_total", "", "Attempts to connect to PostgreSQL that failed.")
 
 METRIC(CATALOG_TOPICS, GAUGE, "streamhouse_catalog_topics", "", "Topics this agent knows of.")

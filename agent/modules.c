@@ -58,7 +58,8 @@ static void brain_readiness(Brain *brain, bool ready, void *argument)
     if (ready) {
         condition_hold(modules.brain);
     } else {
-        condition_break(modules.brain, "%s", reason);
+        condition_break(modules.brain, "no PostgreSQL for %.1f s: %s", (double)brain_away_ms(brain) / 1000,
+                        reason);
     }
 }
 
@@ -181,6 +182,19 @@ static void topic_deleted(void *context, Topic *topic)
     fetcher_forget(agent->fetcher, topic);
 }
 
+/* The old primary may have shown what no standby had, and had to give up when it was replaced. */
+static void failover_followed(void *context)
+{
+    Agent *agent = context;
+    for (Topic *topic = catalog_first(agent->catalog); topic; topic = catalog_next(topic)) {
+        for (int32_t i = 0; i < topic->partition_count; i++) {
+            log_doubt_partition(agent->log, topic->partitions[i]);
+        }
+        fetcher_forget(agent->fetcher, topic);
+    }
+    fetcher_doubt(agent->fetcher);
+}
+
 static void topic_moved(void *context, Topic *topic)
 {
     Agent *agent = context;
@@ -199,6 +213,7 @@ static Status data_module_start(Agent *agent)
         return modules_no_memory();
     }
     catalog_on_change(agent->catalog, topic_deleted, topic_moved, agent);
+    brain_on_failover(agent->brain, failover_followed, agent);
     catalog_refresh(agent->catalog, NULL, NULL);
     return status_ok();
 }

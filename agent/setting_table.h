@@ -75,11 +75,11 @@ SETTING(http_idle_ms, DURATION, "30s", 1000, 3600000, "", 0,
 
 SECTION("PostgreSQL")
 SETTING(database, TEXT, "", 0, 4096, "", CONNINFO,
-        "libpq connection string, like host=db dbname=streamhouse user=agent or postgresql://agent@db/streamhouse. What it leaves out comes from PGHOST, PGPORT, PGUSER, PGDATABASE and ~/.pgpass, which is the place for a password.")
+        "libpq connection string, like host=db dbname=streamhouse user=agent or postgresql://agent@db/streamhouse. Several hosts (host=db1,db2): the agent finds the primary among them and follows it. What it leaves out comes from PGHOST, PGPORT, PGUSER, PGDATABASE and ~/.pgpass, which is the place for a password.")
 SETTING(database_timeout_ms, DURATION, "30s", 1000, 600000, "", RELOADABLE,
         "An answer of PostgreSQL that takes longer closes the connection; a commit is then asked for again.")
 SETTING(database_retry_ms, DURATION, "5s", 10, 600000, "", RELOADABLE,
-        "Longest pause between two attempts to connect to PostgreSQL.")
+        "Longest pause between two attempts to connect to PostgreSQL. In the first minute of an outage it is 1 s at most, since a standby may be promoted any moment.")
 SETTING(heartbeat_ms, DURATION, "1s", 50, 60000, "", RELOADABLE,
         "How often the agent renews its leases.")
 SETTING(lease_ttl_ms, DURATION, "5s", 500, 600000, "", RELOADABLE,

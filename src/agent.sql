@@ -147,7 +147,10 @@ BEGIN
     IF stats IS NOT NULL THEN
         PERFORM streamhouse.agent_report(agent_id, stats, now_at, hot_topic_ids, hot_partitions, hot_loads);
     END IF;
-    IF draining OR is_new THEN
+    -- What was locked for one must not be held while the other waits.
+    IF streamhouse.timeline_follow() > 0 THEN
+        NULL;
+    ELSIF draining OR is_new THEN
         PERFORM streamhouse.lease_assign();
     ELSE
         PERFORM streamhouse.lease_look_after(agent_id);

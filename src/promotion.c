@@ -8,6 +8,7 @@
 
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
+#include "fmgr.h"
 #include "utils/timestamp.h"
 
 enum { TIMELINE_FIRST = 1 };
@@ -26,4 +27,11 @@ TimestampTz promotion_time(void)
     TLHistoryFilePath(path, timeline);
     /* A file's time is given in whole seconds, rounded down. */
     return stat(path, &history) == 0 ? time_t_to_timestamptz(history.st_mtime + 1) : DT_NOBEGIN;
+}
+
+PG_FUNCTION_INFO_V1(streamhouse_server_timeline);
+
+Datum streamhouse_server_timeline(PG_FUNCTION_ARGS)
+{
+    PG_RETURN_INT32(RecoveryInProgress() ? 0 : (int32)compat_timeline());
 }

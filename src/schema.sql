@@ -22,6 +22,7 @@ CREATE TABLE streamhouse.cluster (
     swept_end_offset int8 NOT NULL DEFAULT 0,
     swept_group_id int NOT NULL DEFAULT 0,
     swept_groups_at timestamptz NOT NULL DEFAULT now(),
+    timeline int NOT NULL DEFAULT 0,
     created_at timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE streamhouse.cluster IS 'One row: who this cluster is, and where its slow sweeps stand.';
@@ -36,6 +37,7 @@ COMMENT ON COLUMN streamhouse.cluster.swept_producer_id IS 'Where the reaper''s 
 COMMENT ON COLUMN streamhouse.cluster.swept_end_offset IS 'Where the reaper''s sweep over producers stands: end offset.';
 COMMENT ON COLUMN streamhouse.cluster.swept_group_id IS 'Where the sweep over groups stands, for offsets that have expired; 0: between two rounds.';
 COMMENT ON COLUMN streamhouse.cluster.swept_groups_at IS 'When its last round ended.';
+COMMENT ON COLUMN streamhouse.cluster.timeline IS 'The server''s timeline that heartbeats have taken note of; another one is a promotion, or a restored backup, and raises all leader epochs.';
 COMMENT ON COLUMN streamhouse.cluster.created_at IS 'When the id was made.';
 
 CREATE TABLE streamhouse.config_definition (

@@ -20,6 +20,10 @@ CREATE FUNCTION streamhouse.server_started_at() RETURNS timestamptz
 LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'streamhouse_server_started_at';
 COMMENT ON FUNCTION streamhouse.server_started_at IS 'When this server started, last recovered from a crash (if the library is preloaded), or was promoted, whichever was last.';
 
+CREATE FUNCTION streamhouse.server_timeline() RETURNS int
+LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'streamhouse_server_timeline';
+COMMENT ON FUNCTION streamhouse.server_timeline IS 'The timeline that this server writes to: a promotion, or a recovery to a point in time, begins a new one. 0 on a standby.';
+
 CREATE FUNCTION streamhouse.setting(name text) RETURNS int
 LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'streamhouse_setting';
 COMMENT ON FUNCTION streamhouse.setting IS 'Value of a setting streamhouse.* in its own unit (seconds, or rows).';
@@ -341,7 +345,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM streamhouse.cluster) THEN
-        INSERT INTO streamhouse.cluster (cluster_uuid) VALUES (gen_random_uuid()) ON CONFLICT DO NOTHING;
+        INSERT INTO streamhouse.cluster (cluster_uuid, timeline) VALUES (gen_random_uuid(), streamhouse.server_timeline()) ON CONFLICT DO NOTHING;
     END IF;
     RETURN (SELECT translate(rtrim(encode(uuid_send(cluster_uuid), 'base64'), '='), '+/', '-_') FROM streamhouse.cluster);
 END $$;

@@ -12,10 +12,17 @@
 #include "agent/journal.h"
 #include "agent/metrics.h"
 
-enum { SWEEP_MS = 50, BRAIN_TIMERS = 2, CHANNEL_NAME_MAX = 63, DESCRIPTION_MAX = 256, PIPELINE_SINGLE = 1 };
+enum {
+    MS_PER_SECOND = 1000,
+    SWEEP_MS = 50,
+    BRAIN_TIMERS = 2,
+    CHANNEL_NAME_MAX = 63,
+    DESCRIPTION_MAX = 256,
+    PIPELINE_SINGLE = 1
+};
 
 static const BrainOptions default_options = {
-    .connect_timeout_ms = 10000,
+    .connect_timeout_ms = 3000,
     .deadline_ms = 30000,
     .reconnect_base_ms = 100,
     .reconnect_max_ms = 5000,
@@ -41,6 +48,7 @@ typedef struct Channel {
 struct Brain {
     uv_loop_t *loop;
     BrainOptions options; /* conninfo is ours */
+    Primary primary;
     Link links[BRAIN_LINE_COUNT];
     CallList refused; /* fail at the next turn of the loop */
     uv_timer_t soon;
@@ -48,8 +56,12 @@ struct Brain {
     Channel channels[BRAIN_CHANNELS_MAX];
     int channel_count;
     bool ready;
+    int64_t away_since_ms; /* while not ready */
+    int64_t away_ms;       /* in all, before that */
     void (*ready_changed)(Brain *brain, bool ready, void *arg);
     void *ready_arg;
+    void (*followed)(void *arg);
+    void *followed_arg;
     bool closing;
     int handles; /* open ones */
     void (*closed)(void *arg);
@@ -65,6 +77,27 @@ const BrainOptions *brain_options(const Brain *brain)
 uv_loop_t *brain_loop(const Brain *brain)
 {
     return brain->loop;
+}
+
+Primary *brain_primary(Brain *brain)
+{
+    return &brain->primary;
+}
+
+int64_t brain_away_ms(const Brain *brain)
+{
+    return brain->ready ? 0 : time_ms() - brain->away_since_ms;
+}
+
+static double brain_away_seconds(void *brain)
+{
+    return (double)brain_away_ms(brain) / MS_PER_SECOND;
+}
+
+static double brain_away_seconds_total(void *context)
+{
+    const Brain *brain = context;
+    return (double)(brain->away_ms + brain_away_ms(brain)) / MS_PER_SECOND;
 }
 
 const char *brain_describe(const Brain *brain)
@@ -275,6 +308,12 @@ void brain_on_ready(Brain *brain, void (*changed)(Brain *brain, bool ready, void
     brain->ready_arg = arg;
 }
 
+void brain_on_failover(Brain *brain, void (*followed)(void *arg), void *arg)
+{
+    brain->followed = followed;
+    brain->followed_arg = arg;
+}
+
 static void brain_describe_link(Brain *brain, const Link *link)
 {
     snprintf(brain->description, sizeof(brain->description), "postgresql at %s:%s, database %s, user %s",
@@ -282,17 +321,89 @@ static void brain_describe_link(Brain *brain, const Link *link)
              PQuser(link->connection));
 }
 
+static int brain_ready_links(const Brain *brain)
+{
+    int count = 0;
+    for (int i = 0; i < BRAIN_LINE_COUNT; i++) {
+        count += brain->links[i].state == LINK_READY;
+    }
+    return count;
+}
+
+bool brain_may_connect(const Brain *brain, const Link *link)
+{
+    return link->line == BRAIN_CONTROL || brain_ready_links(brain) > 0;
+}
+
+/* What is sent to a server that another one has replaced would wait for its deadline, in vain. */
+static void brain_leave_outdated(Brain *brain, const char *why)
+{
+    for (int i = 0; i < BRAIN_LINE_COUNT && !brain->closing; i++) {
+        Link *link = &brain->links[i];
+        if (link->timeline != 0 && link->timeline < brain->primary.timeline) {
+            link_lose(link, "%s", why);
+        }
+    }
+}
+
+bool brain_meet(Brain *brain, Link *link, int32_t timeline)
+{
+    char why[CHANNEL_NAME_MAX * 2];
+    int32_t before = brain->primary.timeline;
+    switch (primary_meet(&brain->primary, timeline)) {
+    case PRIMARY_OUTDATED:
+        metric_add(METRIC_BRAIN_OUTDATED, 1);
+        link_lose(link, "%s:%s is an outdated primary: its timeline is %d, and %d was seen already",
+                  PQhost(link->connection), PQport(link->connection), timeline, before);
+        return false;
+    case PRIMARY_PROMOTED:
+        metric_add(METRIC_BRAIN_FAILOVERS, 1);
+        journal(JOURNAL_WARN, "brain", "PostgreSQL has failed over: %s:%s is the primary of timeline %d",
+                PQhost(link->connection), PQport(link->connection), timeline);
+        link->timeline = timeline;
+        snprintf(why, sizeof(why), "another server was promoted, to timeline %d", timeline);
+        brain_leave_outdated(brain, why);
+        if (brain->followed && !brain->closing) {
+            brain->followed(brain->followed_arg);
+        }
+        return link->state == LINK_GREETING;
+    default:
+        link->timeline = timeline;
+        return true;
+    }
+}
+
+static void brain_link_came(Brain *brain, Link *link)
+{
+    brain_describe_link(brain, link);
+    for (int i = 0; i < BRAIN_LINE_COUNT && brain_ready_links(brain) == 1; i++) {
+        link_hurry(&brain->links[i]);
+    }
+}
+
+static void brain_turn_ready(Brain *brain, bool ready)
+{
+    if (ready) {
+        brain->away_ms += brain_away_ms(brain);
+        journal(JOURNAL_INFO, "brain", "connected to %s", brain->description);
+    } else {
+        brain->away_since_ms = time_ms();
+    }
+    brain->ready = ready;
+}
+
 void brain_link_changed(Brain *brain, Link *link)
 {
     bool ready = brain_is_ready(brain, NULL);
     metric_set(METRIC_BRAIN_CONNECTED_COMMIT + link->line, link->state == LINK_READY);
     if (link->state == LINK_READY) {
-        brain_describe_link(brain, link);
+        brain_link_came(brain, link);
+    } else if (link->state == LINK_WAITING) {
+        link->timeline = 0;
     }
-    if (ready != brain->ready && !brain->closing) {
-        brain->ready = ready;
-        if (ready) {
-            journal(JOURNAL_INFO, "brain", "connected to %s", brain->description);
+    if (!brain->closing && (ready != brain->ready || link->state == LINK_WAITING)) {
+        if (ready != brain->ready) {
+            brain_turn_ready(brain, ready);
         }
         if (brain->ready_changed) {
             brain->ready_changed(brain, ready, brain->ready_arg);
@@ -307,6 +418,9 @@ void brain_link_changed(Brain *brain, Link *link)
 
 static void brain_free(Brain *brain)
 {
+    metric_from(METRIC_BRAIN_AWAY, NULL, NULL);
+    metric_from(METRIC_BRAIN_AWAY_TOTAL, NULL, NULL);
+    primary_free(&brain->primary);
     free((char *)brain->options.conninfo);
     free(brain);
 }
@@ -344,8 +458,9 @@ static Status brain_read_conninfo(Brain *brain)
             brain->options.connect_timeout_ms = (int)(strtol(option->val, NULL, 10) % 3600) * 1000;
         }
     }
+    bool taken = primary_init(&brain->primary, options);
     PQconninfoFree(options);
-    return status_ok();
+    return taken ? status_ok() : status_error(STATUS_LIMIT, "memory is short");
 }
 
 #define OPTION_OR_DEFAULT(name)                                                                              \
@@ -365,6 +480,9 @@ static void brain_take_options(Brain *brain, const BrainOptions *options)
 
 static void brain_start(Brain *brain)
 {
+    brain->away_since_ms = time_ms();
+    metric_from(METRIC_BRAIN_AWAY, brain_away_seconds, brain);
+    metric_from(METRIC_BRAIN_AWAY_TOTAL, brain_away_seconds_total, brain);
     uv_timer_init(brain->loop, &brain->soon);
     uv_timer_init(brain->loop, &brain->sweep);
     brain->soon.data = brain;

@@ -14,7 +14,10 @@
  * Each query is a transaction of its own. Queries of one line run in the order they were sent. Values travel
  * in PostgreSQL's binary formats; a statement is prepared when a connection first needs it.
  *
- * A lost connection is tried again for ever, with jittered back-off. A query that was sent and whose answer
+ * A lost connection is tried again for ever, with jittered back-off, on all hosts of the connection string;
+ * while no server can be written to, one connection looks for it and the others wait. Once a promoted standby
+ * was seen (its timeline is newer), what is still connected to an older primary is lost, and such a one is
+ * refused. A query that was sent and whose answer
  * never came fails with in_doubt: it may have been carried out, or may be carried out a little later; ask
  * again. No query is ever cancelled: libpq may report a cancelled commit that the primary has kept. */
 #ifndef STREAMHOUSE_BRAIN_H
@@ -165,11 +168,11 @@ int32_t brain_array_text(const BrainArray *array, Slice *out, int32_t max);
 typedef struct BrainOptions {
     const char
         *conninfo; /* libpq's, several hosts and URIs included; what it leaves out comes from PG* variables */
-    int connect_timeout_ms; /* per host; default 10 s, rounded up to seconds, at least 2 */
+    int connect_timeout_ms; /* per host; default 3 s, rounded up to seconds, at least 2 */
     int deadline_ms;        /* of queries that name none; default 30 s */
     int reconnect_base_ms;  /* first back-off, doubled up to reconnect_max_ms, half of it random; default 100
                                ms */
-    int reconnect_max_ms;   /* default 5 s */
+    int reconnect_max_ms;   /* default 5 s; in the first minute 1 s at most */
     int queue_queries_max;  /* per line, unanswered; default 4096 */
     size_t queue_bytes_max; /* per line, of parameters; default 64 MiB */
     int pipeline_queries_max; /* sent and unanswered on a pipelined line; default 64 */
@@ -181,8 +184,14 @@ MUST_CHECK Status brain_open(uv_loop_t *loop, const BrainOptions *options, Brain
 /* Whether all lines are connected. reason, if not NULL, is set to what is missing ("" when nothing),
  * without secrets. */
 bool brain_is_ready(const Brain *brain, const char **reason);
-/* Called from the loop each time brain_is_ready() changes. */
+/* For how long that was not so; 0 while it is. */
+int64_t brain_away_ms(const Brain *brain);
+/* Called from the loop each time brain_is_ready() changes, and after each attempt in vain. */
 void brain_on_ready(Brain *brain, void (*changed)(Brain *brain, bool ready, void *arg), void *arg);
+
+/* Called from the loop when a standby was promoted and is followed: what was read from the server before may
+ * not be there. */
+void brain_on_failover(Brain *brain, void (*followed)(void *arg), void *arg);
 
 /* payload SLICE_NULL: notifications may have been missed (each time the control line has connected and
  * listens), so assume that everything changed. Names are literals; at most BRAIN_CHANNELS_MAX. */

@@ -18,6 +18,7 @@ struct Connect {
     bool abandoned;
     PGconn *connection;
     char *conninfo;
+    char *lists[HOST_LISTS];
     const char *application;
     int timeout_s;
     ConnectDone done;
@@ -31,6 +32,15 @@ __attribute__((constructor)) static void connect_keep_openssl(void)
     OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
 }
 
+static void connect_free(Connect *attempt)
+{
+    for (HostList which = 0; which < HOST_LISTS; which++) {
+        free(attempt->lists[which]);
+    }
+    free(attempt->conninfo);
+    free(attempt);
+}
+
 static void connect_leave(Connect *attempt)
 {
     uv_mutex_lock(&attempt->mutex);
@@ -41,25 +51,42 @@ static void connect_leave(Connect *attempt)
     }
     PQfinish(attempt->connection);
     uv_mutex_destroy(&attempt->mutex);
-    free(attempt->conninfo);
-    free(attempt);
+    connect_free(attempt);
 }
 
 /* What stands before dbname are defaults that the conninfo may override; what stands after it is not
- * negotiable. A dead peer is noticed by keepalives (10 + 3 * 5 s), or after 15 s when bytes are not
+ * negotiable. A machine that is gone is noticed after 5 s: by keepalives, or when bytes are not
  * acknowledged. */
 static PGconn *connect_now(const Connect *attempt)
 {
     char timeout[16];
     snprintf(timeout, sizeof(timeout), "%d", attempt->timeout_s);
-    const char *keywords[] = { "keepalives_idle",      "keepalives_interval",
-                               "keepalives_count",     "tcp_user_timeout",
-                               "target_session_attrs", "dbname",
-                               "connect_timeout",      "fallback_application_name",
-                               "client_encoding",      NULL };
-    const char *values[] = {
-        "10", "5", "3", "15000", "read-write", attempt->conninfo, timeout, attempt->application, "UTF8", NULL
-    };
+    const char *keywords[] = { "keepalives_idle",
+                               "keepalives_interval",
+                               "keepalives_count",
+                               "tcp_user_timeout",
+                               "target_session_attrs",
+                               "dbname",
+                               "host",
+                               "hostaddr",
+                               "port",
+                               "connect_timeout",
+                               "client_encoding",
+                               "fallback_application_name",
+                               NULL };
+    const char *values[] = { "3",
+                             "1",
+                             "2",
+                             "5000",
+                             "read-write",
+                             attempt->conninfo,
+                             attempt->lists[HOST_NAMES],
+                             attempt->lists[HOST_ADDRESSES],
+                             attempt->lists[HOST_PORTS],
+                             timeout,
+                             "UTF8",
+                             attempt->application,
+                             NULL };
     _Static_assert(sizeof(keywords) == sizeof(values), "every keyword has a value");
     return PQconnectdbParams(keywords, values, 1);
 }
@@ -112,26 +139,38 @@ static bool connect_launch(Connect *attempt)
     return true;
 }
 
-Connect *connect_start(uv_loop_t *loop, const char *conninfo, const char *application, int timeout_s,
-                       ConnectDone done, void *arg)
+static Connect *connect_new(const char *conninfo, const Primary *primary)
 {
     Connect *attempt = calloc(1, sizeof(Connect));
-    char *copy = strdup(conninfo);
-    if (!attempt || !copy || uv_mutex_init(&attempt->mutex) != 0) {
-        free(copy);
-        free(attempt);
+    if (!attempt) {
+        return NULL;
+    }
+    attempt->conninfo = strdup(conninfo);
+    for (HostList which = 0; which < HOST_LISTS; which++) {
+        attempt->lists[which] = primary_turned(primary, which);
+    }
+    if (!attempt->conninfo || uv_mutex_init(&attempt->mutex) != 0) {
+        connect_free(attempt);
         return NULL;
     }
     attempt->owners = CONNECT_OWNERS;
-    attempt->conninfo = copy;
+    return attempt;
+}
+
+Connect *connect_start(uv_loop_t *loop, const char *conninfo, const Primary *primary, const char *application,
+                       int timeout_s, ConnectDone done, void *arg)
+{
+    Connect *attempt = connect_new(conninfo, primary);
+    if (!attempt) {
+        return NULL;
+    }
     attempt->application = application;
     attempt->timeout_s = timeout_s;
     attempt->done = done;
     attempt->arg = arg;
     if (uv_async_init(loop, &attempt->finished, connect_finished) != 0) {
         uv_mutex_destroy(&attempt->mutex);
-        free(copy);
-        free(attempt);
+        connect_free(attempt);
         return NULL;
     }
     if (!connect_launch(attempt)) {

@@ -10,7 +10,7 @@
 #include "agent/clock.h"
 #include "agent/metrics.h"
 
-enum { BINARY_FORMAT = 1, STATEMENT_NAME_MAX = 64, SILENCE_MAX = 3 };
+enum { BINARY_FORMAT = 1, STATEMENT_NAME_MAX = 64, SILENCE_MAX = 3, PUSHED_DEADLINE_MS = 10000 };
 
 static const char *const link_names[BRAIN_LINE_COUNT] = {
     [BRAIN_COMMIT] = "commit", [BRAIN_CONTROL] = "control",     [BRAIN_READ] = "read",
@@ -26,6 +26,7 @@ const char *link_name(const Link *link)
 void link_init(Link *link, Brain *brain, BrainLine line, int pipeline)
 {
     *link = (Link){ .brain = brain, .line = line, .pipeline = pipeline, .state = LINK_WAITING };
+    link->lost_ms = time_ms();
     snprintf(link->reason, sizeof(link->reason), "not connected yet");
     uv_timer_init(brain_loop(brain), &link->retry);
     link->retry.data = link;
@@ -139,7 +140,7 @@ bool link_push(Link *link, const BrainStatement *statement, BrainCallback callba
     call->callback = callback;
     call->arg = arg;
     call->started_ns = time_ns();
-    call->deadline_ms = time_ms() + brain_options(link->brain)->connect_timeout_ms;
+    call->deadline_ms = time_ms() + PUSHED_DEADLINE_MS;
     if (link_send(link, call)) {
         link_flush(link);
     }
@@ -307,6 +308,8 @@ void link_sweep(Link *link, int64_t now_ms)
 {
     for (const BrainCall *call = link->sent.first; call; call = call->next) {
         if (call->deadline_ms <= now_ms) {
+            /* It may be frozen, or cut off from its standbys: another host may have what it has not. */
+            primary_blame(brain_primary(link->brain), link->first_host);
             link_lose(link, "%s has no answer within its time", call->statement->name);
             break;
         }

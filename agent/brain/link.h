@@ -54,10 +54,13 @@ typedef struct Link {
     uv_poll_t *poll; /* frees itself */
     int poll_events;
     uv_timer_t retry;
-    int attempts; /* since it was last ready */
-    bool missed;  /* the journal has told of the loss, and not yet of the return */
-    int pipeline; /* queries that may be under way */
-    int silence;  /* ends of results in a row without a result */
+    int attempts;     /* since it was last ready */
+    int64_t lost_ms;  /* when it was last ready, or began to try */
+    int first_host;   /* which the attempt began with, or the connection is to */
+    int32_t timeline; /* of the server it is connected to; 0 not known */
+    bool missed;      /* the journal has told of the loss, and not yet of the return */
+    int pipeline;     /* queries that may be under way */
+    int silence;      /* ends of results in a row without a result */
     CallList queued;
     CallList sent;
     size_t bytes; /* of parameters in both lists */
@@ -94,6 +97,8 @@ bool link_watch_socket(Link *link);
 /* link_session.c: connecting, greeting, losing and trying again */
 /* Begins the next attempt. */
 void link_connect(Link *link);
+/* Ends a back-off: a server was found. */
+void link_hurry(Link *link);
 /* Drops the connection: everything sent fails in doubt, and after a back-off the next attempt begins. */
 void link_lose(Link *link, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Drops the connection for good and ends every call with CANCELLED. */
@@ -102,6 +107,12 @@ void link_close(Link *link);
 /* brain.c */
 const BrainOptions *brain_options(const Brain *brain);
 uv_loop_t *brain_loop(const Brain *brain);
+Primary *brain_primary(Brain *brain);
+/* Whether the link may try by itself: while no server is found, one link looks for it and the others wait. */
+bool brain_may_connect(const Brain *brain, const Link *link);
+/* The link's server says its timeline. False when it is an outdated primary, and the link was lost over it.
+ */
+bool brain_meet(Brain *brain, Link *link, int32_t timeline);
 /* A link became ready or ceased to be. */
 void brain_link_changed(Brain *brain, Link *link);
 void brain_notify(Brain *brain, const char *channel, Slice payload);

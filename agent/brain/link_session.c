@@ -11,15 +11,25 @@
 #include "agent/journal.h"
 #include "agent/metrics.h"
 
-enum { MS_PER_SECOND = 1000, BACKOFF_DOUBLINGS_MAX = 16, CONNECT_TIMEOUT_MIN_S = 2 };
+enum {
+    MS_PER_SECOND = 1000,
+    BACKOFF_DOUBLINGS_MAX = 16,
+    CONNECT_TIMEOUT_MIN_S = 2,
+    /* While a failover may be under way, a standby may become the primary any moment. */
+    FAILOVER_MS = 60000,
+    FAILOVER_RETRY_MAX_MS = 1000
+};
 
 /* Whatever the role or the database says: the server never gives up on a query of ours (we hang up instead,
  * and ask again), and the commit's reasoning needs READ COMMITTED. One group whose lock somebody keeps
  * must not hold up the others: on their line a lock is not waited for. Names the server does not know are
- * skipped. */
+ * skipped. The server says its timeline, which a promotion raises. */
 static const BrainStatement greeting = {
     "greeting",
-    "select pg_catalog.set_config(s.name, v.value, false)"
+    "select pg_catalog.set_config(s.name, v.value, false),"
+    " (select case when pg_catalog.pg_is_in_recovery() then 0 else"
+    "  ('x' || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, "
+    "8))::bit(32)::int4 end)"
     " from (values ('statement_timeout', '0'), ('transaction_timeout', '0'),"
     "              ('lock_timeout', case pg_catalog.current_setting('application_name')"
     "                               when 'streamhouse-agent groups' then '100ms' else '0' end),"
@@ -78,9 +88,30 @@ static void link_drop_connection(Link *link)
     }
 }
 
+/* The one that looks for a server wakes the others; that they look themselves is for the case that it cannot.
+ */
 static void link_retry(uv_timer_t *timer)
 {
-    link_connect(timer->data);
+    Link *link = timer->data;
+    if (brain_may_connect(link->brain, link)) {
+        link_connect(link);
+    } else {
+        uv_timer_start(timer, link_retry, FAILOVER_RETRY_MAX_MS, 0);
+    }
+}
+
+void link_hurry(Link *link)
+{
+    if (link->state == LINK_WAITING) {
+        uv_timer_start(&link->retry, link_retry, 0, 0);
+    }
+}
+
+static int64_t link_back_off_max_ms(const Link *link)
+{
+    int64_t max_ms = brain_options(link->brain)->reconnect_max_ms;
+    bool is_failover = time_ms() - link->lost_ms < FAILOVER_MS;
+    return is_failover && max_ms > FAILOVER_RETRY_MAX_MS ? FAILOVER_RETRY_MAX_MS : max_ms;
 }
 
 /* Doubles with every attempt in vain up to the setting; half of it is random, so that agents do not come back
@@ -90,8 +121,9 @@ static void link_back_off(Link *link)
     const BrainOptions *options = brain_options(link->brain);
     int doublings = link->attempts < BACKOFF_DOUBLINGS_MAX ? link->attempts : BACKOFF_DOUBLINGS_MAX;
     int64_t delay_ms = (int64_t)options->reconnect_base_ms << doublings;
-    if (delay_ms > options->reconnect_max_ms) {
-        delay_ms = options->reconnect_max_ms;
+    int64_t max_ms = link_back_off_max_ms(link);
+    if (delay_ms > max_ms) {
+        delay_ms = max_ms;
     }
     uint32_t random = 0;
     uv_random(NULL, NULL, &random, sizeof(random), 0, NULL);
@@ -136,6 +168,11 @@ void link_lose(Link *link, const char *format, ...)
     va_end(arguments);
     reason_tidy(link->reason);
     link_journal_loss(link, link->state == LINK_READY);
+    if (link->state == LINK_READY) {
+        link->lost_ms = time_ms();
+    } else {
+        primary_blame(brain_primary(link->brain), link->first_host);
+    }
     link_drop_connection(link);
     link_enter(link, LINK_WAITING);
     link_back_off(link);
@@ -150,6 +187,11 @@ static void link_greeted(const BrainResult *result, void *arg)
     }
     if (!status_is_ok(&result->status)) {
         link_lose(link, "%s", result->message);
+        return;
+    }
+    link->first_host =
+        primary_found(brain_primary(link->brain), PQhost(link->connection), PQport(link->connection));
+    if (!brain_meet(link->brain, link, brain_int4(result, 0, 1))) {
         return;
     }
     if (link->missed) {
@@ -211,9 +253,11 @@ void link_connect(Link *link)
     const BrainOptions *options = brain_options(link->brain);
     int timeout_s = (options->connect_timeout_ms + MS_PER_SECOND - 1) / MS_PER_SECOND;
     link_enter(link, LINK_CONNECTING);
-    link->attempt = connect_start(brain_loop(link->brain), options->conninfo, applications[link->line],
-                                  timeout_s < CONNECT_TIMEOUT_MIN_S ? CONNECT_TIMEOUT_MIN_S : timeout_s,
-                                  link_connected, link);
+    const Primary *primary = brain_primary(link->brain);
+    link->first_host = primary->first;
+    link->attempt = connect_start(
+        brain_loop(link->brain), options->conninfo, primary, applications[link->line],
+        timeout_s < CONNECT_TIMEOUT_MIN_S ? CONNECT_TIMEOUT_MIN_S : timeout_s, link_connected, link);
     if (!link->attempt) {
         link_lose(link, "no thread can be had to connect");
     }

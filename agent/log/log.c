@@ -104,3 +104,10 @@ void log_forget_partition(Log *log, Partition *partition)
     }
     tail_drop(&log->tail, partition);
 }
+
+void log_doubt_partition(Log *log, Partition *partition)
+{
+    tail_drop(&log->tail, partition);
+    partition->high_watermark = OFFSET_UNKNOWN;
+    partition->watched_end = 0;
+}

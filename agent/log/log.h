@@ -166,4 +166,7 @@ bool log_is_idle(const Log *log);
 /* The topic was deleted: its batches fail, its tail goes. */
 void log_forget_partition(Log *log, Partition *partition);
 
+/* What is in memory of the partition's end may not be what PostgreSQL has. */
+void log_doubt_partition(Log *log, Partition *partition);
+
 #endif

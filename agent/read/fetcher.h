@@ -81,7 +81,7 @@ void fetcher_doubt(Fetcher *fetcher);
 uint32_t fetcher_generation(const Fetcher *fetcher);
 /* Partitions of the topic have another leader: who waits looks again. */
 void fetcher_lead(Fetcher *fetcher, Topic *topic);
-/* The topic was deleted: forget its segments, wake who waits. */
+/* The topic was deleted, or a failover may have cost its end: forget its segments, wake who waits. */
 void fetcher_forget(Fetcher *fetcher, Topic *topic);
 
 /* A whole segment from cache or store, its batches patched. batches is empty on failure, and borrowed during

@@ -348,12 +348,12 @@ class Agent:
 
 
 class Stack:
-    """PostgreSQL, one store and any number of agents."""
+    """PostgreSQL, one store and any number of agents. postgres: another class to make it from, such as PostgresHA."""
 
-    def __init__(self, store, preload=True, **postgres_settings):
+    def __init__(self, store, preload=True, postgres=Postgres, **postgres_settings):
         self.store = store
         self.folder = scratch_folder("stack")
-        self.postgres = Postgres(self.folder, preload, **postgres_settings)
+        self.postgres = postgres(self.folder, preload, **postgres_settings)
         self.agents = []
 
     def __enter__(self):

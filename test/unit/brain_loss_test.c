@@ -45,9 +45,10 @@ static int ready_changes;
 
 static void note_ready(Brain *changed, bool ready, void *arg)
 {
-    (void)ready;
+    static bool before = true;
     (void)arg;
-    ready_changes += changed == brain;
+    ready_changes += changed == brain && ready != before;
+    before = ready;
 }
 
 TEST(a_server_killed_and_started_again_finds_the_queue_waiting)
@@ -197,6 +198,12 @@ TEST(the_second_host_is_used_when_the_first_is_away_or_silent)
     CHECK(brain_is_ready(brain, NULL));
     CHECK(longest_turn < 500); /* the loop never waited for the silent host */
     CHECK(strstr(brain_describe(brain), "database postgres") != NULL);
+    /* Once it is found, attempts begin there. */
+    psql("select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'streamhouse%'");
+    CHECK(TURN_UNTIL(!brain_is_ready(brain, NULL)));
+    started = time_ms();
+    CHECK(TURN_UNTIL(brain_is_ready(brain, NULL)));
+    CHECK(time_ms() - started < 1500);
     close(silent);
     CHECK(brain_down());
 }
