@@ -242,13 +242,19 @@ class Pair:
         if self.standby.is_running() and self.standby_streams() == "t":
             return
         self.standby.kill()
+        # pg_rewind looks for the new timeline in the control file, where the first checkpoint after the promotion writes it.
+        self.primary.ask("CHECKPOINT", 60)
         if self.rewind(self.primary, self.standby):
-            self.note(f"{self.standby.name} was rewound")
             self.standby.follow(self.primary)
-        else:
-            self.note(f"{self.standby.name} is copied anew")
-            self.copy(self.primary, self.standby)
+            try:
+                self.standby.start()
+                self.note(f"{self.standby.name} was rewound")
+                return
+            except RuntimeError as error:
+                self.note(f"{self.standby.name} was rewound, and does not start: {error}")
+        self.copy(self.primary, self.standby)
         self.standby.start()
+        self.note(f"{self.standby.name} was copied anew")
 
     def stop(self):
         self.stopping.set()
