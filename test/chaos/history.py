@@ -22,7 +22,7 @@ order in which it sends. A null offset was not told. Operations are
     poll    reads: {place: [record, …]} in the order in which they came. mode as above, or sink: the reader does not learn of its
             assignments. group. fresh: places whose reads include all that was there when the operation began
     commit  offsets: {place: offset to go on from}, group
-    committed  offsets of a group, as somebody asked for them
+    committed  offsets of a group, as somebody asked for them; -1 is none
     drain   reads everything of a place, from its first to its last record: door (whose log this is), reads as in a poll; many lines
             make a drain, and the last has done: true, and ends: {place: the offset after the last}
     rows    what tables hold at the end. table: transactions, names: [the transactions that left their row]; or table: sink, group,

@@ -278,7 +278,7 @@ class Observer(Client):
         for group, consumer in self.consumers.items():
             started_ns = now()
             found = consumer.committed([TopicPartition(*place) for place in self.places], timeout=10)
-            offsets = {place_name(place.topic, place.partition): place.offset for place in found if place.offset >= 0 and not place.error}
+            offsets = {place_name(place.topic, place.partition): max(place.offset, -1) for place in found if not place.error}
             self.journal.write("committed", started_ns, group=group, offsets=offsets)
             self.progress.succeed()
             self.progress.positions[group] = offsets

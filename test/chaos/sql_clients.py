@@ -302,7 +302,7 @@ class Observer(SqlClient):
     def work(self):
         for group in self.config["groups"]:
             started_ns = now()
-            answer = self.connection.run(f"SELECT chr(1) || topic, partition, committed_offset FROM sh_group_lag('{group}') WHERE committed_offset IS NOT NULL;")
+            answer = self.connection.run(f"SELECT chr(1) || topic, partition, coalesce(committed_offset, -1) FROM sh_group_lag('{group}');")
             if answer.sqlstate is None:
                 offsets = {place_name(topic, partition): int(offset) for topic, partition, offset in answer.rows()}
                 self.journal.write("committed", started_ns, group=group, offsets=offsets)
