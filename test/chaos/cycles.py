@@ -138,7 +138,7 @@ def causal_cycle(ledger, size=None):
     for first, last in windows(ledger, size or WINDOW):
         operations = {line: (start, end) for line, start, end in ledger.ask(
             "SELECT line, min(start), max(end) FROM there WHERE start >= ? AND start < ? GROUP BY line", first, last)}
-        written = [row for row in ledger.ask("SELECT place, offset, line FROM there WHERE ordered AND start >= ? AND start < ? ORDER BY place, offset", first, last)]
+        written = [row for row in ledger.ask("SELECT place, offset, line FROM there WHERE ordered AND copy = 1 AND start >= ? AND start < ? ORDER BY place, offset", first, last)]
         operations = {line: operations[line] for line in {row[2] for row in written}}
         operations.update({line: (start, end) for line, start, end in ledger.ask(
             "SELECT line, start, end FROM line WHERE op = 'poll' AND start >= ? AND start < ?", first, last)})

@@ -43,15 +43,18 @@ INDEXES = """
 CREATE INDEX seen_id ON seen (id);
 CREATE INDEX sent_transaction ON sent (transaction_name) WHERE transaction_name IS NOT NULL;
 CREATE INDEX sink_place ON sink (grp, place, offset);
--- where each record really is, and by when it certainly was there
+-- where each record really is, and by when it certainly was there; copy: 1 but for those that are doubled
 CREATE TABLE there AS
     SELECT s.place, s.offset, s.id, t.line, t.process, t.session, t.number, t.ordered, t.outcome, t.transaction_name, t.start,
-           min(CASE WHEN t.outcome = 0 THEN t.end ELSE s.read_end END, s.read_end) AS end
+           min(CASE WHEN t.outcome = 0 THEN t.end ELSE s.read_end END, s.read_end) AS end,
+           row_number() OVER (PARTITION BY id ORDER BY s.place, s.offset) AS copy
     FROM (SELECT place, offset, id, min(read_end) AS read_end FROM seen GROUP BY place, offset, id) AS s JOIN sent AS t USING (id);
 CREATE INDEX there_start ON there (place, start);
 CREATE INDEX there_end ON there (place, end);
 CREATE INDEX there_line ON there (line);
 CREATE INDEX there_id ON there (id);
+-- what was acknowledged at an offset and read by nobody
+CREATE TABLE unread AS SELECT place, offset, id, line, end FROM sent WHERE offset IS NOT NULL AND NOT EXISTS (SELECT 1 FROM seen WHERE seen.id = sent.id);
 """
 
 
@@ -154,7 +157,8 @@ class Reader:
             handler(number, line, outcome)
 
     def count(self, what, n=1):
-        self.ledger.add("count", self.process, what, n)
+        if n:
+            self.ledger.add("count", self.process, what, n)
 
     def take_send(self, number, line, outcome):
         for undone, records in ((0, line["records"]), (1, line.get("undone", []))):

@@ -147,7 +147,7 @@ def unexplained(ledger, which):
 def producer_order(ledger):
     """What one session of a producer sends to a partition is there in the order in which it was sent."""
     for value, line, place, offset, before, earlier, earlier_line in ledger.ask(
-            """SELECT * FROM (SELECT id, line, place, offset, lag(offset) OVER sending AS before, lag(id) OVER sending, lag(line) OVER sending FROM there WHERE ordered
+            """SELECT * FROM (SELECT id, line, place, offset, lag(offset) OVER sending AS before, lag(id) OVER sending, lag(line) OVER sending FROM there WHERE ordered AND copy = 1
                               WINDOW sending AS (PARTITION BY process, session, place ORDER BY number)) WHERE offset < before"""):
         yield Finding(f"{value} at {at(ledger, place, offset)} was sent after {earlier}, which is at offset {before}", [(earlier_line, earlier), (line, value)])
 
@@ -165,14 +165,14 @@ def highest_before(ended, begun):
             yield highest, one
 
 
-FIRST_COPIES = """SELECT end, offset, id, line FROM there WHERE place = ? AND (ordered OR offset = (SELECT min(offset) FROM there AS t WHERE t.id = there.id
-                  AND t.place = there.place)) ORDER BY end"""
+KNOWN = """SELECT end, offset, id, line FROM there WHERE place = ? AND copy = 1
+    UNION ALL SELECT end, offset, id, line FROM unread WHERE place = ? ORDER BY end"""
 
 
 def real_time_order(ledger):
     """What was acknowledged, or read, before another send began has the lower offset of the two."""
     for place in ledger.names:
-        ended = ledger.ask(FIRST_COPIES, place)
+        ended = ledger.ask(KNOWN, place, place)
         begun = ledger.ask("SELECT start, offset, id, line FROM there WHERE place = ? ORDER BY start", place)
         for (_end, before, earlier, earlier_line), (_start, offset, value, line) in highest_before(ended, begun):
             if offset < before:
@@ -183,7 +183,7 @@ def real_time_order(ledger):
 def stale_read(ledger):
     """Who reads a partition to its end in SQL is given everything that was there when the reading began."""
     for place in ledger.names:
-        ended = ledger.ask(FIRST_COPIES, place)
+        ended = ledger.ask(KNOWN, place, place)
         begun = ledger.ask("SELECT start, upto, line FROM fresh WHERE place = ? ORDER BY start", place)
         for (_end, offset, value, line), (_start, upto, reader) in highest_before(ended, begun):
             if offset >= upto:
