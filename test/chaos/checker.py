@@ -17,6 +17,7 @@ from rules import RULES  # noqa: E402
 
 SHOWN_MAX = 10  # of a kind: the rest is counted
 RECORDS_SHOWN = 4
+COLUMNS = ("operations", "acknowledged", "unknown", "failed", "read")
 
 
 @dataclass
@@ -36,7 +37,7 @@ class Verdict:
     """violations has at most SHOWN_MAX of a kind; broken counts them all."""
 
     operations: int
-    counts: Dict[str, Dict[str, int]]  # by client
+    clients: Dict[str, Dict[str, int]]  # by kind of client: operations, acknowledged, unknown, failed, read
     violations: List[Violation] = field(default_factory=list)
     broken: Dict[str, int] = field(default_factory=dict)
     notes: List[str] = field(default_factory=list)
@@ -46,14 +47,18 @@ class Verdict:
         return not self.broken
 
     def total(self, what):
-        return sum(counts.get(what, 0) for counts in self.counts.values())
+        return sum(counts.get(what, 0) for counts in self.clients.values())
+
+    @property
+    def counts(self):
+        """Of all clients together."""
+        return {name: self.total(name) for name in COLUMNS}
 
     def table(self):
-        columns = ("operations", "acknowledged", "unknown", "failed", "read")
-        lines = [f"{'client':24}" + "".join(f"{name:>14}" for name in columns)]
-        for client, counts in sorted(self.counts.items()):
-            lines.append(f"{client:24}" + "".join(f"{counts.get(name, 0):14,}" for name in columns))
-        lines.append(f"{'all':24}" + "".join(f"{self.total(name):14,}" for name in columns))
+        lines = [f"{'client':24}" + "".join(f"{name:>14}" for name in COLUMNS)]
+        for client, counts in sorted(self.clients.items()):
+            lines.append(f"{client:24}" + "".join(f"{counts.get(name, 0):14,}" for name in COLUMNS))
+        lines.append(f"{'all':24}" + "".join(f"{count:14,}" for count in self.counts.values()))
         return "\n".join(lines)
 
     def text(self):

@@ -27,6 +27,7 @@ order in which it sends. A null offset was not told. Operations are
             make a drain, and the last has done: true, and ends: {place: the offset after the last}
     rows    what tables hold at the end. table: transactions, names: [the transactions that left their row]; or table: sink, group,
             reads as in a poll, in any order
+    expect  what the run wanted at its end. doors: that should have been read; groups: that should have come to the end
     note    something to read: text
     end     the process stopped because it was asked to. Without it the process died, and what it sent last may not be in its file
 """
@@ -36,6 +37,9 @@ import time
 import zlib
 from pathlib import Path
 from typing import NamedTuple, Optional, Tuple
+
+
+OPERATIONS = ("send", "assign", "poll", "commit", "committed", "drain", "rows", "expect", "note", "end")
 
 
 class Record(NamedTuple):

@@ -42,6 +42,7 @@ CREATE TABLE count (process INT, what TEXT, n INT, PRIMARY KEY (process, what));
 INDEXES = """
 CREATE INDEX seen_id ON seen (id);
 CREATE INDEX sent_transaction ON sent (transaction_name) WHERE transaction_name IS NOT NULL;
+CREATE INDEX committed_start ON committed (grp, place, start);
 CREATE INDEX sink_place ON sink (grp, place, offset);
 -- where each record really is, and by when it certainly was there; copy: 1 but for those that are doubled
 CREATE TABLE there AS
@@ -132,8 +133,8 @@ class Reader:
         client, position = None, 0
         with open(self.path, "rb") as file:
             for count, text in enumerate(file):
-                if text.endswith(b"\n"):  # else the process died while it wrote
-                    line = json.loads(text)
+                line = json.loads(text) if text.endswith(b"\n") else {}  # else the process died while it wrote
+                if line.get("op") in history.OPERATIONS:  # a nemesis keeps its file there, too
                     if client is None:
                         client = line["client"]
                         self.ledger.add("process", self.process, self.path.stem, client, str(self.path), 0)

@@ -588,7 +588,7 @@ def test_a_line_that_was_cut_off_is_left_out(tmp_path):
 def test_operations_are_counted_by_client(tmp_path):
     story = Story(tmp_path)
     what_is_unknown_is_there_or_not(story)
-    counts = story.check().counts["made up"]
+    counts = story.check().clients["made up"]
     assert counts == {"operations": 5, "acknowledged": 1, "unknown": 2, "read": 2}
 
 

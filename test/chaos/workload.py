@@ -119,6 +119,7 @@ class Workload:
         self.environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         self.processes = list(self.plan(clients or {}))
         self.groups = sorted({process.told["group"] for process in self.processes if "group" in process.told})
+        self.drains = []
         self.started_ns, self.finishing = now(), False
 
     def plan(self, clients):
@@ -138,7 +139,7 @@ class Workload:
             self.compile()
         self.prepare()
         self.started_ns = now()
-        atexit.register(self.kill)
+        atexit.register(self.abandon)
         for process in self.processes:
             process.start()
         threading.Thread(target=self.watch, daemon=True).start()
@@ -183,8 +184,8 @@ class Workload:
         """operations, acknowledged and read so far, and for each client the seconds since it last succeeded."""
         told = {process.name: process.progress() for process in self.processes}
         sums = {name: sum(one[name] for one in told.values()) for name in ("operations", "acknowledged", "read")}
-        quiet_s = {name: (now() - max(one["succeeded_ns"], self.started_ns)) / 1e9 for name, one in told.items()}
-        return {**sums, "quiet_s": quiet_s, "deaths": sum(process.deaths for process in self.processes)}
+        idle_s = {name: (now() - max(one["succeeded_ns"], self.started_ns)) / 1e9 for name, one in told.items()}
+        return {**sums, "idle_s": idle_s, "deaths": sum(process.deaths for process in self.processes)}
 
     def finish(self, timeout_s=300):
         """Stops who writes, lets the groups come to the end, stops who reads, and reads everything through every door."""
@@ -236,19 +237,19 @@ class Workload:
             self.journal.note(f"groups that do not come to the end: {self.behind(ends)}")
 
     def drain(self, doors, deadline):
-        drains = [Process(self, f"drain-{door}", *DRAINS[door], {}) for door in doors]
-        for process in drains:
+        self.drains = [Process(self, f"drain-{door}", *DRAINS[door], {}) for door in doors]
+        for process in self.drains:
             process.start()
-        for process in drains:
+        for process in self.drains:
             try:
                 process.process.wait(max(1, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 self.journal.note(f"{process.name} does not come to the end")
                 process.kill()
 
-    def kill(self):
-        """kill -9 of whoever is left."""
+    def abandon(self):
+        """kill -9 of whoever is left: nobody wants the history."""
         self.finishing = True
-        for process in self.processes:
+        for process in [*self.processes, *self.drains]:
             if process.process:
                 process.kill()
