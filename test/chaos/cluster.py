@@ -229,11 +229,6 @@ class Cluster:
             if agent.is_running():
                 agent.wait_ready(timeout)
 
-    def leaked_keys(self):
-        """Objects in the store that the brain has never heard of: nobody would ever delete them."""
-        known = set(self.pair.primary.run("SELECT key FROM streamhouse.object;"))
-        return sorted(self.store.keys() - known)
-
     def stop(self):
         for agent in self.agents:
             agent.end()

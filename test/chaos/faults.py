@@ -123,6 +123,7 @@ class agent_joins:
 @kind("postgres", (0, 5), the_pair)
 class postgres_crash:
     def begin(cluster, parameters):
+        cluster.pair.distrust()
         cluster.pair.primary.kill()
 
     def heal(cluster, parameters):
@@ -132,6 +133,7 @@ class postgres_crash:
 @kind("postgres", (0, 1), the_pair)
 class postgres_restart:
     def begin(cluster, parameters):
+        cluster.pair.distrust()
         cluster.pair.primary.stop("fast")
 
     def heal(cluster, parameters):
@@ -161,7 +163,11 @@ class backend_kill:
 
     def begin(cluster, parameters):
         backends = some_backends(cluster)
+        cluster.pair.distrust()
         process.send(backends[int(parameters["pick"] * len(backends))], signal.SIGKILL)
+
+    def heal(cluster, parameters):
+        cluster.pair.distrust()  # what the manager saw meanwhile may have been before
 
 
 @kind("postgres", (0, 4), lambda chance, shape: ({"pick": chance.random()}, {POSTGRES}))
@@ -186,10 +192,15 @@ class backends_terminate:
         chance = random.Random(parameters["seed"])
         for _ in range(parameters["times"]):
             backends = some_backends(cluster)
+            cluster.pair.distrust()
             for pid in chance.sample(backends, (len(backends) + 1) // 2):
                 process.send(pid, signal.SIGTERM)
                 time.sleep(chance.random() * 0.02)
             time.sleep(chance.random())
+
+    def heal(cluster, parameters):
+        time.sleep(0.2)
+        cluster.pair.distrust()
 
 
 @kind("postgres", (0, 9), the_pair)
@@ -210,6 +221,20 @@ class standby_pause:
         cluster.pair.standby.resume()
 
 
+def take_over(cluster, parameters, before):
+    """Promotes the standby once `before` has done away with the primary."""
+    def do_away():
+        parameters["promoted"] = cluster.pair.standby.name
+        before()
+    if not cluster.pair.promote(do_away):
+        raise Skipped("the standby lacks something")
+
+
+def come_back(cluster, parameters):
+    if "promoted" in parameters:
+        cluster.pair.rejoin()
+
+
 @kind("postgres", (1, 4), lambda chance, shape: ({"notices_s": round(chance.uniform(0, 3), 1)}, {POSTGRES}))
 class failover:
     """The primary dies; the standby is promoted; later the dead one comes back as its standby."""
@@ -220,11 +245,9 @@ class failover:
         def die():
             pair.primary.kill()
             cluster.stopping.wait(parameters["notices_s"])
-        if not pair.promote(die):
-            raise Skipped("the standby lacks something")
+        take_over(cluster, parameters, die)
 
-    def heal(cluster, parameters):
-        cluster.pair.rejoin()
+    heal = come_back
 
 
 @kind("postgres", (3, 9), lambda chance, shape: ({"notices_s": round(chance.uniform(0, 3), 1)}, {POSTGRES}), lambda shape: shape.partitions)
@@ -239,17 +262,15 @@ class failover_from_a_cut_off_primary:
         parameters["server"] = pair.primary.name
 
         def cut_off():
-            parameters["cut"] = True
             node = pair.primary.node
             for other in failover_from_a_cut_off_primary.others(cluster, pair.primary):
                 cluster.network.cut(node, other)
                 cluster.network.cut(other, node)
             cluster.stopping.wait(parameters["notices_s"])
-        if not pair.promote(cut_off):
-            raise Skipped("the standby lacks something")
+        take_over(cluster, parameters, cut_off)
 
     def heal(cluster, parameters):
-        if not parameters.get("cut"):
+        if "promoted" not in parameters:
             return
         server = next(server for server in cluster.pair.servers if server.name == parameters["server"])
         server.kill()
@@ -259,16 +280,35 @@ class failover_from_a_cut_off_primary:
         cluster.pair.rejoin()
 
 
+@kind("postgres", (1, 4), lambda chance, shape: ({"lags_s": round(chance.uniform(0.3, 2.5), 1)}, {POSTGRES}), lambda shape: shape.partitions)
+class failover_to_a_lagging_standby:
+    """The standby is cut off from the primary for a moment, commits wait for it, and the primary dies then: what waited is gone, and
+    nobody may have been told or shown anything of it."""
+
+    def begin(cluster, parameters):
+        pair = cluster.pair
+        old, new = pair.primary.node, pair.standby.node
+
+        def lag_and_die():
+            cluster.network.cut(old, new)
+            try:
+                cluster.stopping.wait(parameters["lags_s"])
+                pair.primary.kill()
+            finally:
+                cluster.network.heal(old, new)
+        take_over(cluster, parameters, lag_and_die)
+
+    heal = come_back
+
+
 @kind("postgres", (0, 1), the_pair)
 class switchover:
     """As an administrator does it: the primary stops, and the standby has everything."""
 
     def begin(cluster, parameters):
-        if not cluster.pair.promote(lambda: cluster.pair.primary.stop("fast")):
-            raise Skipped("the standby lacks something")
+        take_over(cluster, parameters, lambda: cluster.pair.primary.stop("fast"))
 
-    def heal(cluster, parameters):
-        cluster.pair.rejoin()
+    heal = come_back
 
 
 # The network.

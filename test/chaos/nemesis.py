@@ -145,7 +145,7 @@ class Nemesis:
 
     def roles(self, step):
         """Who ill-treats PostgreSQL keeps its manager from looking, where roles change."""
-        return self.cluster.pair.mutex if step.kind in ("failover", "failover_from_a_cut_off_primary", "switchover") else threading.Lock()
+        return self.cluster.pair.mutex if step.kind.startswith(("failover", "switchover")) else threading.Lock()
 
     def finish(self):
         """Returns when all that has begun is healed."""

@@ -2,9 +2,10 @@
 be ill-treated.
 
 The manager's rule is that of any: a standby may be promoted only while it has everything that the primary's readers could have seen.
-Commits wait for the standby while it is there. When it has been away for `PATIENCE_S`, it first loses the right to be promoted, and
-then the primary is told to wait no longer; it gets both back once it has caught up. A primary that came back from a crash shows
-commits that the standby may lack, so what the standby has is looked at anew before each promotion.
+Commits wait for the standby while it is there (`settled`). When it has been away for `PATIENCE_S`, it first loses the right to be
+promoted, and then the primary is told to wait no longer; it gets both back once it has caught up. A primary that came back from a
+crash, or whose waiting backends were ended, shows commits that the standby may lack: until the standby was seen to have them, it may
+not be promoted either (`distrust()`).
 """
 import os
 import shutil
@@ -133,7 +134,9 @@ class Pair:
     def __init__(self, folder, network, clocks, settings):
         self.servers = [Server(name, folder, network.node(name), clocks(name), settings) for name in NAMES]
         self.primary, self.standby = self.servers
-        self.settled = False  # whether the standby has all that the primary shows, and commits wait for it
+        self.settled = False  # whether commits wait for the standby
+        self.trusted = False  # whether the standby was seen to have what came before
+        self.doubts = 0
         self.away_since = None
         self.mutex = threading.RLock()  # whoever changes roles, or what runs
         self.stopping = threading.Event()
@@ -187,12 +190,12 @@ class Pair:
         streams = self.standby_streams()
         if streams != "f":  # or the primary does not answer, and has nothing to say about its standby
             self.away_since = None
-            if streams == "t" and not self.settled:
+            if streams == "t" and not (self.settled and self.trusted):
                 self.try_to_settle()
             return
         self.away_since = self.away_since or time.monotonic()
         if self.settled and time.monotonic() - self.away_since > PATIENCE_S:
-            self.settled = False
+            self.settled = self.trusted = False
             self.primary.reload(demand="")
             self.note(f"{self.primary.name} waits for {self.standby.name} no longer")
 
@@ -212,23 +215,32 @@ class Pair:
         return False
 
     def try_to_settle(self):
+        doubts = self.doubts
         if not (self.standby_streams() == "t" and self.has_everything(2)):
             return False
-        self.primary.reload(demand=DEMAND)
-        # From here on commits wait; those before are there once this is.
-        if wait_for(lambda: self.primary.ask("SHOW synchronous_standby_names") == DEMAND, 5) and self.has_everything(5):
+        if not self.settled:
+            self.primary.reload(demand=DEMAND)
+            # From here on commits wait; those before are there once this is.
+            if not (wait_for(lambda: self.primary.ask("SHOW synchronous_standby_names") == DEMAND, 5) and self.has_everything(5)):
+                return False
             self.settled = True
             self.note(f"{self.primary.name} waits for {self.standby.name}")
-        return self.settled
+        self.trusted = doubts == self.doubts
+        return self.trusted
+
+    def distrust(self):
+        """The primary may show from now on what the standby lacks."""
+        self.doubts += 1
+        self.trusted = False
 
     # What the nemesis orders; each holds the mutex.
 
     def promote(self, before=lambda: None):
         """The standby takes over, if it may; `before` does away with the primary. Gives back whether it did."""
-        if not (self.settled and self.has_everything()):
+        if not (self.settled and (self.trusted or self.try_to_settle())):
             return False
         before()
-        self.settled = False
+        self.settled = self.trusted = False
         self.standby.configure(demand="")
         self.standby.script("promote")
         self.primary, self.standby = self.standby, self.primary

@@ -6,6 +6,7 @@ import time
 import traceback
 from pathlib import Path
 
+import audit
 import nemesis
 import report
 from cluster import Cluster
@@ -112,10 +113,11 @@ class Session:
         from checker import check
         verdict = check(self.directory)
         violations = [f"{one.kind}: {one.text}" for one in verdict.violations]
+        violations += [f"{kind}: {count} altogether" for kind, count in verdict.broken.items() if count > sum(one.kind == kind for one in verdict.violations)]
         try:
-            violations += [f"leak: no brain knows of the object {key}" for key in self.cluster.leaked_keys()]
+            violations += audit.violations(self.cluster.pair.primary, self.cluster.store)
         except Exception as error:
-            self.trouble.append(f"the store could not be compared with the brain: {error!r}")
+            self.trouble.append(f"the brain could not be looked into: {error!r}")
         print(report.table(self.directory, self.nemesis, verdict), flush=True)
         bad = violations + self.trouble
         for text in bad[:20]:
