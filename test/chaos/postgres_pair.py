@@ -19,6 +19,7 @@ from stack import ROOT, S3_KEYS, Postgres, wait_until
 
 NAMES = ("pg-1", "pg-2")
 PATIENCE_S = 4
+SETTLE_S = 12
 DEMAND = "FIRST 1 (\"pg-1\", \"pg-2\")"
 SETTINGS = {
     "fsync": "off", "shared_preload_libraries": "streamhouse", "max_connections": "120", "wal_keep_size": "512MB", "wal_log_hints": "on",
@@ -237,7 +238,7 @@ class Pair:
 
     def promote(self, before=lambda: None):
         """The standby takes over, if it may; `before` does away with the primary. Gives back whether it did."""
-        if not (self.settled and (self.trusted or self.try_to_settle())):
+        if not wait_for(lambda: (self.settled and self.trusted) or self.try_to_settle(), SETTLE_S):
             return False
         before()
         self.settled = self.trusted = False
@@ -253,6 +254,7 @@ class Pair:
             self.primary.start()
         if self.standby.is_running() and self.standby_streams() == "t":
             return
+        began = time.monotonic()
         self.standby.kill()
         # pg_rewind looks for the new timeline in the control file, where the first checkpoint after the promotion writes it.
         self.primary.ask("CHECKPOINT", 60)
@@ -260,13 +262,13 @@ class Pair:
             self.standby.follow(self.primary)
             try:
                 self.standby.start()
-                self.note(f"{self.standby.name} was rewound")
+                self.note(f"{self.standby.name} was rewound in {time.monotonic() - began:.1f} s")
                 return
             except RuntimeError as error:
                 self.note(f"{self.standby.name} was rewound, and does not start: {error}")
         self.copy(self.primary, self.standby)
         self.standby.start()
-        self.note(f"{self.standby.name} was copied anew")
+        self.note(f"{self.standby.name} was copied anew, back after {time.monotonic() - began:.1f} s")
 
     def stop(self):
         self.stopping.set()

@@ -85,7 +85,8 @@ static bool is_wall(clockid_t clock)
 
 static bool is_monotonic(clockid_t clock)
 {
-    return clock == CLOCK_MONOTONIC || clock == CLOCK_MONOTONIC_COARSE || clock == CLOCK_MONOTONIC_RAW || clock == CLOCK_BOOTTIME;
+    return clock == CLOCK_MONOTONIC || clock == CLOCK_MONOTONIC_COARSE || clock == CLOCK_MONOTONIC_RAW ||
+           clock == CLOCK_BOOTTIME;
 }
 
 int clock_gettime(clockid_t clock, struct timespec *now)
@@ -135,7 +136,8 @@ int epoll_pwait(int epoll, struct epoll_event *events, int max, int timeout_ms, 
 {
     static int (*next)(int, struct epoll_event *, int, int, const sigset_t *);
     if (!next) {
-        next = (int (*)(int, struct epoll_event *, int, int, const sigset_t *))dlsym(RTLD_NEXT, "epoll_pwait");
+        next =
+            (int (*)(int, struct epoll_event *, int, int, const sigset_t *))dlsym(RTLD_NEXT, "epoll_pwait");
     }
     return next(epoll, events, max, true_wait(timeout_ms), mask);
 }
