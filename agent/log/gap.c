@@ -15,7 +15,8 @@ typedef struct GapStream {
 
 struct Gap {
     GapStream stream;
-    int32_t sequence; /* of the batch that is missing */
+    int32_t sequence;    /* of the batch that is missing */
+    int32_t lease_epoch; /* under which it was, or would have been, accepted */
     KafkaError error;
     int64_t until_ms;
     UT_hash_handle hh;
@@ -45,8 +46,8 @@ static Gap *gap_find(const Gaps *gaps, const GapStream *stream)
     return gap;
 }
 
-static void gap_add(Gaps *gaps, const GapStream *stream, int32_t sequence, KafkaError error, int64_t now_ms,
-                    int64_t forget_ms)
+/* The batch whose absence is noted is described by all but its stream. */
+static void gap_add(Gaps *gaps, const GapStream *stream, const Gap *missing, int64_t now_ms)
 {
     Gap *known = gap_find(gaps, stream);
     if (known && known->until_ms > now_ms) {
@@ -61,10 +62,8 @@ static void gap_add(Gaps *gaps, const GapStream *stream, int32_t sequence, Kafka
     }
     Gap *gap = calloc(1, sizeof(Gap));
     if (gap) {
+        *gap = *missing;
         gap->stream = *stream;
-        gap->sequence = sequence;
-        gap->error = error;
-        gap->until_ms = now_ms + forget_ms;
         HASH_ADD(hh, gaps->by_stream, stream, sizeof(gap->stream), gap);
         gaps->count++;
     }
@@ -75,7 +74,12 @@ void gap_open(Gaps *gaps, const Append *failed, KafkaError error, int64_t now_ms
     const BatchHeader *header = &failed->header;
     if (header->producer_id >= 0 && kafka_error_is_retriable((int16_t)error)) {
         GapStream stream = gap_stream(failed->partition, header);
-        gap_add(gaps, &stream, header->base_sequence, error, now_ms, GAP_FORGET_MS);
+        gap_add(gaps, &stream,
+                &(Gap){ .sequence = header->base_sequence,
+                        .lease_epoch = failed->lease_epoch,
+                        .error = error,
+                        .until_ms = now_ms + GAP_FORGET_MS },
+                now_ms);
     }
 }
 
@@ -83,8 +87,22 @@ void gap_open_elsewhere(Gaps *gaps, const Partition *partition, const BatchHeade
 {
     if (header->producer_id >= 0) {
         GapStream stream = gap_stream(partition, header);
-        gap_add(gaps, &stream, header->base_sequence, KAFKA_ERROR_NOT_LEADER_OR_FOLLOWER, now_ms,
-                GAP_ELSEWHERE_MS);
+        gap_add(gaps, &stream,
+                &(Gap){ .sequence = header->base_sequence,
+                        .lease_epoch = partition->epoch,
+                        .error = KAFKA_ERROR_NOT_LEADER_OR_FOLLOWER,
+                        .until_ms = now_ms + GAP_ELSEWHERE_MS },
+                now_ms);
+    }
+}
+
+/* While the partition was led elsewhere, the batch may have been sent again there, and will never come here.
+ */
+static void gap_note_lease(Gap *gap, int32_t lease_epoch, int64_t now_ms)
+{
+    if (gap->lease_epoch != lease_epoch) {
+        gap->lease_epoch = lease_epoch;
+        gap->until_ms = gap->until_ms < now_ms + GAP_ELSEWHERE_MS ? gap->until_ms : now_ms + GAP_ELSEWHERE_MS;
     }
 }
 
@@ -98,6 +116,7 @@ KafkaError gap_check(Gaps *gaps, const Partition *partition, const BatchHeader *
     if (!gap) {
         return KAFKA_ERROR_NONE;
     }
+    gap_note_lease(gap, partition->epoch, now_ms);
     if (gap->sequence == header->base_sequence || gap->until_ms <= now_ms) {
         gap_close(gaps, gap);
         return KAFKA_ERROR_NONE;

@@ -26,7 +26,7 @@ void gap_open(Gaps *gaps, const Append *failed, KafkaError error, int64_t now_ms
 void gap_open_elsewhere(Gaps *gaps, const Partition *partition, const BatchHeader *header, int64_t now_ms);
 
 /* NONE, and the gap is closed when this is the batch that was missing; else what the missing one failed with.
- */
+ * Soon given up once the agent has the partition under another lease than that of the missing batch. */
 KafkaError gap_check(Gaps *gaps, const Partition *partition, const BatchHeader *header, int64_t now_ms);
 
 void gaps_free(Gaps *gaps);

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """fault_proxy.py: an HTTP/1.1 proxy in front of a real S3 server that does harm on command.
 
-    fault_proxy.py --upstream HOST:PORT [--listen PORT] [--control PORT] [--certificate PEM]
+    fault_proxy.py --upstream HOST:PORT [--host ADDRESS] [--listen PORT] [--control PORT] [--certificate PEM]
 
-Prints one line of JSON when it is ready: {"listen": PORT, "control": PORT}. Ports default to free ones; all on 127.0.0.1.
+Prints one line of JSON when it is ready: {"listen": PORT, "control": PORT}. Ports default to free ones, all on 127.0.0.1 unless
+an address is named.
 With a certificate (a file with its key too) it speaks TLS with clients, and plain HTTP with the server.
 
 Control, JSON over HTTP:
@@ -180,8 +181,9 @@ def sign_anew(head, key, secret):
 
 
 class Proxy:
-    def __init__(self, upstream, tls):
+    def __init__(self, upstream, tls, host="127.0.0.1"):
         self.upstream = upstream
+        self.host = host
         self.tls = tls
         self.rules = []
         self.log = []
@@ -191,7 +193,7 @@ class Proxy:
 
     async def up(self):
         if not self.server:
-            self.server = await asyncio.start_server(self.serve, "127.0.0.1", self.port, limit=HEAD_MAX, ssl=self.tls)
+            self.server = await asyncio.start_server(self.serve, self.host, self.port, limit=HEAD_MAX, ssl=self.tls)
             self.port = self.server.sockets[0].getsockname()[1]
 
     async def down(self):
@@ -300,6 +302,7 @@ class Control:
 async def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--upstream", required=True, metavar="HOST:PORT")
+    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS")
     parser.add_argument("--listen", type=int, default=0, metavar="PORT")
     parser.add_argument("--control", type=int, default=0, metavar="PORT")
     parser.add_argument("--certificate", metavar="PEM")
@@ -309,10 +312,10 @@ async def main():
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(options.certificate)
     host, port = options.upstream.removeprefix("http://").rstrip("/").rsplit(":", 1)
-    proxy = Proxy((host, int(port)), tls)
+    proxy = Proxy((host, int(port)), tls, options.host)
     proxy.port = options.listen
     await proxy.up()
-    control = await asyncio.start_server(Control(proxy).serve, "127.0.0.1", options.control, limit=HEAD_MAX)
+    control = await asyncio.start_server(Control(proxy).serve, options.host, options.control, limit=HEAD_MAX)
     print(json.dumps({"listen": proxy.port, "control": control.sockets[0].getsockname()[1]}), flush=True)
     await asyncio.Event().wait()
 

@@ -80,6 +80,22 @@ TEST(final_errors_and_producers_without_an_id_leave_no_gap)
     gaps_free(&gaps);
 }
 
+/* The missing batch may have been sent to who led the partition meanwhile: it will never come. */
+TEST(a_gap_ends_soon_when_the_partition_was_led_elsewhere_since)
+{
+    Gaps gaps = { 0 };
+    Append failed = failed_batch(7, 0);
+    failed.lease_epoch = 1;
+    failed.partition->epoch = 1;
+    gap_open(&gaps, &failed, KAFKA_ERROR_NOT_LEADER_OR_FOLLOWER, 0);
+    CHECK_INT(check(&gaps, 7, 10, GAP_ELSEWHERE_MS), KAFKA_ERROR_NOT_LEADER_OR_FOLLOWER);
+    failed.partition->epoch = 3;
+    CHECK_INT(check(&gaps, 7, 10, 1000), KAFKA_ERROR_NOT_LEADER_OR_FOLLOWER);
+    CHECK_INT(check(&gaps, 7, 10, 1000 + GAP_ELSEWHERE_MS), KAFKA_ERROR_NONE);
+    failed.partition->epoch = 0;
+    gaps_free(&gaps);
+}
+
 TEST(a_gap_is_forgotten_after_a_while_and_their_number_is_bounded)
 {
     Gaps gaps = { 0 };
