@@ -55,6 +55,10 @@ $(BUILD)/test/fuzz/%_fuzz: $(BUILD)/test/fuzz/%_fuzz.o $(ARCHIVE)
 $(BUILD)/bench/groups_load: $(BUILD)/bench/groups_load.o $(BUILD)/bench/groups_client.o $(ARCHIVE)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+# Simulated agents, of bench/scale.
+$(BUILD)/bench/scale_load: $(BUILD)/bench/scale_load.o $(BUILD)/bench/scale_agent.o $(BUILD)/bench/scale_line.o
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
 $(BUILD)/%.o: %.c $(GENERATED_HEADERS)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
