@@ -1,5 +1,6 @@
 # build.mk: builds what is not the extension: the agent, unit tests, fuzzers. The extension is the Makefile's.
 #   make -f build.mk [FLAVOUR=release|asan|tsan|fuzz] agent | unit | fuzzers | clean
+#   make -f build.mk install [DESTDIR=/staging] [PREFIX=/usr/local]: the agent, its systemd units, its manual
 # Objects and programs go to build/$(FLAVOUR)/.
 
 FLAVOUR ?= release
@@ -31,7 +32,7 @@ AGENT     := $(BUILD)/streamhouse-agent
 UNIT      := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/*_test.c))
 FUZZERS   := $(patsubst %.c,$(BUILD)/%,$(wildcard test/fuzz/*_fuzz.c))
 
-.PHONY: all agent unit unit-programs fuzzers clean
+.PHONY: all agent unit unit-programs fuzzers install uninstall clean
 .SECONDARY:
 all: agent
 agent: $(AGENT)
@@ -55,6 +56,10 @@ $(BUILD)/test/fuzz/%_fuzz: $(BUILD)/test/fuzz/%_fuzz.o $(ARCHIVE)
 $(BUILD)/bench/groups_load: $(BUILD)/bench/groups_load.o $(BUILD)/bench/groups_client.o $(ARCHIVE)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+# Simulated agents, of bench/scale.
+$(BUILD)/bench/scale_load: $(BUILD)/bench/scale_load.o $(BUILD)/bench/scale_agent.o $(BUILD)/bench/scale_line.o
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
 $(BUILD)/%.o: %.c $(GENERATED_HEADERS)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
@@ -66,6 +71,26 @@ $(BUILD)/generated/%.o: $(BUILD)/generated/%.c $(GENERATED_HEADERS)
 # Runs every unit test program; each prints TAP.
 unit: $(UNIT)
 	@status=0; for program in $(UNIT); do echo "# $$program"; $$program || status=1; done; exit $$status
+
+PREFIX  ?= /usr/local
+LIBDIR   = $(DESTDIR)$(PREFIX)/lib
+DOCDIR   = $(DESTDIR)$(PREFIX)/share/doc/streamhouse
+UNITS    = streamhouse-agent.service streamhouse-agent@.service
+MANUAL   = configuration.md operations.md write-path.md
+INSTALLED = $(DESTDIR)$(PREFIX)/bin/streamhouse-agent $(UNITS:%=$(LIBDIR)/systemd/system/%) $(LIBDIR)/sysusers.d/streamhouse.conf \
+            $(LIBDIR)/tmpfiles.d/streamhouse.conf $(DOCDIR)/agent.conf $(DOCDIR)/alerts.yaml $(MANUAL:%=$(DOCDIR)/%)
+
+# Nothing that is there is started or stopped, and no settings are written: agent.conf is an example to copy. PREFIX=/usr is for packages.
+install: $(AGENT)
+	install -D -m 0755 $(AGENT) $(DESTDIR)$(PREFIX)/bin/streamhouse-agent
+	install -d $(LIBDIR)/systemd/system $(DOCDIR)
+	for unit in $(UNITS); do sed 's|/usr/bin/|$(PREFIX)/bin/|; s|/usr/share/|$(PREFIX)/share/|' deploy/systemd/$$unit >$(LIBDIR)/systemd/system/$$unit || exit 1; done
+	install -D -m 0644 deploy/systemd/sysusers.conf $(LIBDIR)/sysusers.d/streamhouse.conf
+	install -D -m 0644 deploy/systemd/tmpfiles.conf $(LIBDIR)/tmpfiles.d/streamhouse.conf
+	install -m 0644 deploy/systemd/agent.conf deploy/prometheus/alerts.yaml $(MANUAL:%=docs/%) $(DOCDIR)/
+
+uninstall:
+	rm -f $(INSTALLED)
 
 clean:
 	rm -rf $(BUILD)

@@ -93,6 +93,37 @@ class Kafka:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+class Agent:
+    """One agent of a stack, ready to serve."""
+
+    def __init__(self, stack, name, *settings):
+        self.name, self.log = name, stack.folder / f"{name}.log"
+        port, http = free_port(), free_port()
+        self.brokers, self.http = f"127.0.0.1:{port}", f"http://127.0.0.1:{http}"
+        with open(self.log, "wb") as output:
+            self.process = subprocess.Popen(
+                [stack.agent_binary, f"--database={stack.postgres.conninfo('agent')}", f"--kafka-port={port}", f"--http-port={http}",
+                 f"--store={stack.store}", f"--agent-name={name}", *settings],
+                stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+        await_start(self.process, self.log, self.is_ready)
+
+    def is_ready(self):
+        try:
+            with urllib.request.urlopen(self.http + "/ready", timeout=2):
+                return True
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def metric(self, name):
+        """The sum of a metric over its labels."""
+        with urllib.request.urlopen(self.http + "/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith((name + " ", name + "{")))
+
+    def stop(self):
+        end(self.process)
+
+
 class StreamHouse:
     """StreamHouse: a private PostgreSQL with the extension, and an agent whose objects go to a folder on the same disk."""
     name = "streamhouse"
@@ -127,22 +158,8 @@ class StreamHouse:
         self.shares = []
 
     def start_agent(self):
-        port, http = free_port(), free_port()
-        self.brokers, self.http = f"127.0.0.1:{port}", f"http://127.0.0.1:{http}"
-        log = self.folder / "agent.log"
-        with open(log, "wb") as output:
-            self.process = subprocess.Popen(
-                [self.agent_binary, f"--database={self.postgres.conninfo('agent')}", f"--kafka-port={port}", f"--http-port={http}",
-                 f"--store={self.store}", "--agent-name=bench", *self.agent_settings],
-                stdout=output, stderr=output, stdin=subprocess.DEVNULL)
-        await_start(self.process, log, self.is_ready)
-
-    def is_ready(self):
-        try:
-            with urllib.request.urlopen(self.http + "/ready", timeout=2):
-                return True
-        except (urllib.error.URLError, OSError):
-            return False
+        agent = Agent(self, "bench", *self.agent_settings)
+        self.brokers, self.http, self.process = agent.brokers, agent.http, agent.process
 
     def memory_mib(self):
         """The agent's own peak; of PostgreSQL the largest share seen whenever this was asked."""

@@ -16,6 +16,11 @@
  * compares.
  *
  * sh_watch() commits before it waits: a snapshot held for the length of a long poll would hold back vacuum.
+ *
+ * Every append wakes every watcher, and every agent watches: with a hundred of them, a hundred appends a
+ * second would be ten thousand answers. So a session that was told of something lets more gather before it
+ * looks again, the longer the more sessions watch: a moment after a rest is told at once, and all sessions
+ * together answer a bounded number of times a second.
  */
 #include "compat.h"
 
@@ -31,6 +36,7 @@
 #include "pgstat.h"
 #include "port/atomics.h"
 #include "storage/condition_variable.h"
+#include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
@@ -43,7 +49,11 @@
 #include "setting.h"
 #include "watch_internal.h"
 
-enum { PENDING_FIRST = 16 };
+enum {
+    PENDING_FIRST = 16,
+    GATHER_US_PER_WATCHER = 1000, /* all watchers together: 1,000 answers a second */
+    GATHER_US_MAX = 250 * 1000
+};
 
 #define TOPIC_EVERYTHING (-1) /* in place of a topic id: history was lost, read everything again */
 
@@ -67,7 +77,8 @@ typedef struct WatchRing {
     ConditionVariable moved;
     int64 origin; /* sequence number of this life's first entry */
     int64 size;
-    pg_atomic_uint64 head; /* sequence number of the next entry */
+    pg_atomic_uint64 head;     /* sequence number of the next entry */
+    pg_atomic_uint32 watchers; /* sessions that have called sh_watch() and are still there */
     RingEntry entries[FLEXIBLE_ARRAY_MEMBER];
 } WatchRing;
 
@@ -103,6 +114,7 @@ static void ring_initialise(WatchRing *fresh)
     fresh->origin = GetCurrentTimestamp();
     fresh->size = setting_watch_ring_size;
     pg_atomic_init_u64(&fresh->head, fresh->origin);
+    pg_atomic_init_u32(&fresh->watchers, 0);
 }
 
 static void ring_startup(void)
@@ -253,9 +265,57 @@ long watch_left_ms(TimestampTz deadline)
     return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
 }
 
+static bool is_watcher = false; /* this session is one of ring->watchers */
+static bool caught_up = false;  /* at its last answer, which was news, nothing was left to tell */
+static TimestampTz told_at = 0; /* when that was */
+
+static void watcher_leave(int code, Datum argument)
+{
+    pg_atomic_fetch_sub_u32(&ring->watchers, 1);
+}
+
+static void watcher_enter(void)
+{
+    if (is_watcher)
+        return;
+    before_shmem_exit(watcher_leave, (Datum)0);
+    pg_atomic_fetch_add_u32(&ring->watchers, 1);
+    is_watcher = true;
+}
+
+/* For how long from its last answer on a session leaves news alone; alone in the server, it does not.
+ * Sessions differ by up to a half either way, so that they do not all run at the same moment again and again.
+ */
+static int64 gather_us(void)
+{
+    int64 watchers = pg_atomic_read_u32(&ring->watchers);
+    int64 share = ((uint32)MyProcPid * UINT32_C(2654435761)) >> 24; /* 0 to 255 */
+
+    if (watchers < 2)
+        return 0;
+    return Min(watchers * GATHER_US_PER_WATCHER, GATHER_US_MAX) * (128 + share) / 256;
+}
+
+/* Sleeps where appends do not wake it. A clock that was set back must not make it sleep longer. */
+static void ring_gather(TimestampTz deadline)
+{
+    TimestampTz now = GetCurrentTimestamp();
+    TimestampTz end = Min(deadline, Min(told_at, now) + gather_us());
+
+    while (caught_up && now < end) {
+        (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+                        Max(TimestampDifferenceMilliseconds(now, end), 1), PG_WAIT_EXTENSION);
+        ResetLatch(MyLatch);
+        CHECK_FOR_INTERRUPTS();
+        now = GetCurrentTimestamp();
+    }
+}
+
 /* What others append wakes the reader, too, which then goes back to sleep. */
 static void ring_wait(WatchNews *news, TimestampTz deadline)
 {
+    watcher_enter();
+    ring_gather(deadline);
     reader_home = home_current();
     if (news->cursor == 0)
         news->cursor = ring_head();
@@ -271,6 +331,8 @@ static void ring_wait(WatchNews *news, TimestampTz deadline)
         ConditionVariableTimedSleep(&ring->moved, timeout_ms, PG_WAIT_EXTENSION);
     }
     ConditionVariableCancelSleep();
+    caught_up = news->count > 0 && news->count < WATCH_ENTRIES_MAX;
+    told_at = GetCurrentTimestamp();
 }
 
 PG_FUNCTION_INFO_V1(streamhouse_server_started_at);

@@ -18,8 +18,9 @@ def is_java(name):
     return name.startswith("java ")
 
 
-def java_command(folder, main):
-    return ["java", *JVM_OPTIONS, "-cp", f"{folder}/lib/*:{folder}/classes", main]
+def java_command(folder, main, log_level="off"):
+    log = [f"-Dorg.slf4j.simpleLogger.defaultLogLevel={log_level}", "-Dorg.slf4j.simpleLogger.showDateTime=true"]
+    return ["java", *JVM_OPTIONS, *log, "-cp", f"{folder}/lib/*:{folder}/classes", main]
 
 
 class Client:
@@ -86,6 +87,22 @@ class Member(Program):
 
     def __repr__(self):
         return f"{self.name} holds {sorted(self.held())}, received {len(self.received())}, says {self.complaints[-3:]}"
+
+
+class Flow(Program):
+    """Kafka's own producer and consumer at work, until they are told to finish; see Flow.java. What they log is in complaints."""
+
+    def __init__(self, client, kafka, topic, partitions, rate, protocol):
+        command = java_command(client.folder, "Flow", "warn")
+        super().__init__([*command, kafka, topic, partitions, rate, protocol], client.environment)
+
+    def said(self, word):
+        """The words after that one, of all lines that begin with it."""
+        return [text.split(" ", 4)[1:] for text in list(self.lines) if text.startswith(word + " ")]
+
+    def finish(self):
+        self.process.stdin.close()
+        assert self.wait(120) == 0, "\n".join(self.complaints[-20:])
 
 
 class Tools:
