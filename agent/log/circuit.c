@@ -7,7 +7,6 @@
 
 #include <stdlib.h>
 
-#include "agent/clock.h"
 #include "agent/journal.h"
 #include "agent/metrics.h"
 
@@ -27,10 +26,10 @@ static const double HEDGES_SAVED = 3;
 
 static const Slice probe_body = { (const uint8_t *)"streamhouse", 11 };
 
-void circuit_init(Circuit *circuit)
+void circuit_init(Circuit *circuit, uint32_t seed)
 {
     circuit->hedges = HEDGES_SAVED;
-    circuit->random = (uint32_t)time_ns(); /* agents started together must not ask in step */
+    circuit->random = seed;
 }
 
 bool circuit_is_open(const Log *log)

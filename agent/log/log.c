@@ -15,7 +15,7 @@ Log *log_new(const LogOptions *options, const LogBackend *backend)
         log->options = *options;
         log->backend = *backend;
         tail_init(&log->tail, options->tail_bytes_max);
-        circuit_init(&log->circuit);
+        circuit_init(&log->circuit, options->jitter_seed);
         choose_show_limits(log);
     }
     return log;

@@ -127,6 +127,7 @@ typedef struct LogOptions {
     int64_t inline_rate_bytes;  /* a second; more goes to objects */
     int64_t inline_backlog_max; /* bytes in the ring above which all goes to objects */
     int64_t store_slow_ms;      /* a PUT that takes longer shows that the store is ill; 0: none ever does */
+    uint32_t jitter_seed;       /* agents that start together must not ask in step */
     int64_t put_hedge_ms;       /* one that takes longer, and longer than usual, is written twice; 0: never */
     int contended_wait_ms;      /* longest wait for a contended partition's lock; 0: never wait */
 } LogOptions;

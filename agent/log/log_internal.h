@@ -110,7 +110,7 @@ size_t gather_take_back(Log *log, Upload *upload);
 bool gather_may_take_back(const Upload *upload);
 
 /* circuit.c */
-void circuit_init(Circuit *circuit);
+void circuit_init(Circuit *circuit, uint32_t seed);
 void circuit_tick(Log *log);
 bool circuit_is_open(const Log *log);
 /* Whatever may go inline is to. */

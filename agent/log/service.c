@@ -384,6 +384,7 @@ static LogOptions service_options(const Settings *settings)
         .inline_commit_ms = settings->inline_commit_ms,
         .inline_rate_bytes = settings->inline_rate_bytes,
         .inline_backlog_max = settings->inline_backlog_max,
+        .jitter_seed = (uint32_t)time_ns(),
         .store_slow_ms = settings->store_slow_ms,
         .put_hedge_ms = settings->put_hedge_ms,
         .contended_wait_ms = (int)settings->contended_wait_ms,
