@@ -15,7 +15,8 @@ enum { READINESS_CONDITIONS_MAX = 32, CONDITION_REASON_MAX = 200 };
 typedef struct Condition {
     const char *name; /* outlives the process' modules: a literal */
     bool holds;
-    char reason[CONDITION_REASON_MAX]; /* why it does not hold; empty when it does */
+    bool degraded;                     /* it holds, but something that matters is wrong */
+    char reason[CONDITION_REASON_MAX]; /* why it does not hold, or is degraded; empty else */
 } Condition;
 
 typedef struct Readiness {
@@ -27,9 +28,12 @@ typedef struct Readiness {
  * The same name gives the same condition. */
 Condition *readiness_add(Readiness *readiness, const char *name, const char *reason);
 bool readiness_holds(const Readiness *readiness);
+/* One of them holds only just: the agent serves, and an operator wants to know. */
+bool readiness_is_degraded(const Readiness *readiness);
 
-/* Both log a line when the condition changes, and only then. */
+/* All three log a line when the condition changes, and only then. */
 void condition_hold(Condition *condition);
+void condition_degrade(Condition *condition, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void condition_break(Condition *condition, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

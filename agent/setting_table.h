@@ -110,6 +110,10 @@ SETTING(put_parallel, COUNT, "auto", 1, 1024, "", AUTOMATIC,
         "Objects that are written at a time. auto: 3 in a folder, 8 on S3.")
 SETTING(put_timeout_ms, DURATION, "30s", 100, 600000, "", RELOADABLE,
         "How long writing one object may take, retries included, before its producers get a retriable error.")
+SETTING(put_hedge_ms, DURATION, "500ms", 0, 600000, "", RELOADABLE,
+        "An object that takes longer to be written than this, and than three times what nearly all of the last ones took, is written a second time under another key, at most one in ten. 0: never.")
+SETTING(store_slow_ms, DURATION, "2s", 0, 600000, "", RELOADABLE,
+        "While objects cannot be written, or take longer than this (and 1 ms more per 16 KiB), records whose topics leave it open go inline, as long as PostgreSQL has room. 0: objects are always waited for.")
 SETTING(get_parallel, COUNT, "auto", 1, 1024, "", AUTOMATIC,
         "Ranges of objects that are read at a time. auto: 3 in a folder, 16 on S3.")
 SETTING(get_timeout_ms, DURATION, "30s", 100, 600000, "", RELOADABLE,

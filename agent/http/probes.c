@@ -27,8 +27,9 @@ static void health_answer(void *context, HttpReply *reply)
     const Agent *agent = context;
     bool ready = readiness_holds(&agent->readiness);
     json_begin(reply);
-    http_reply_print(reply, "{\"status\":\"%s\",\"ready\":%s,\"version\":\"%s\",\"agent\":",
-                     agent_state_name(agent->state), ready ? "true" : "false", STREAMHOUSE_VERSION);
+    http_reply_print(reply, "{\"status\":\"%s\",\"ready\":%s,\"degraded\":%s,\"version\":\"%s\",\"agent\":",
+                     agent_state_name(agent->state), ready ? "true" : "false",
+                     readiness_is_degraded(&agent->readiness) ? "true" : "false", STREAMHOUSE_VERSION);
     http_reply_json_text(reply, agent->settings.agent_name);
     http_reply_print(reply, ",\"uptime_seconds\":%" PRId64 "}\n", (time_ms() - agent->started_ms) / 1000);
 }
@@ -39,12 +40,16 @@ static void ready_answer(void *context, HttpReply *reply)
     bool ready = readiness_holds(&agent->readiness);
     json_begin(reply);
     reply->status = ready ? reply->status : STATUS_NOT_READY;
-    http_reply_print(reply, "{\"ready\":%s,\"conditions\":[", ready ? "true" : "false");
+    http_reply_print(reply, "{\"ready\":%s,\"degraded\":%s,\"conditions\":[", ready ? "true" : "false",
+                     readiness_is_degraded(&agent->readiness) ? "true" : "false");
     for (size_t i = 0; i < agent->readiness.count; i++) {
         const Condition *condition = &agent->readiness.conditions[i];
         http_reply_print(reply, "%s{\"name\":\"%s\",\"ready\":%s", i ? "," : "", condition->name,
                          condition->holds ? "true" : "false");
-        if (!condition->holds) {
+        if (condition->degraded) {
+            http_reply_print(reply, ",\"degraded\":true");
+        }
+        if (!condition->holds || condition->degraded) {
             http_reply_print(reply, ",\"reason\":");
             http_reply_json_text(reply, condition->reason);
         }

@@ -169,6 +169,9 @@ static bool mover_put_segments(const Mover *mover, BrainParameters *parameters)
 static void mover_stored(const StoreResult *result, void *argument)
 {
     Mover *mover = argument;
+    if (result->status.code != STATUS_CANCELLED) {
+        log_note_store(mover->agent->log, status_is_ok(&result->status));
+    }
     if (!mover_goes_on(mover, &result->status, result->status.message, "moved records could not be stored")) {
         return;
     }
@@ -423,6 +426,8 @@ static void mover_turned(const BrainResult *result, void *argument)
     log_set_inline_backlog(mover->agent->log, brain_int8(result, 0, 2));
     if (brain_bool(result, 0, 0) && ++mover->turns < MOVER_TURNS_MAX) {
         mover_turn(mover);
+    } else if (log_store_is_ill(mover->agent->log)) {
+        mover_end_round(mover, false); /* an object could not be stored: nothing is read for it */
     } else {
         mover_plan(mover);
     }

@@ -14,6 +14,7 @@
 #include "common/object_format.h"
 
 typedef struct Upload Upload;
+typedef struct UploadCall UploadCall;
 
 typedef enum AppendState {
     APPEND_GATHERED,   /* in an upload that is not in the store yet */
@@ -79,7 +80,10 @@ struct Upload {
     int64_t object_id; /* of an inline upload: the id of its calls */
     CallBlock *block;  /* that has this id; NULL: not inline */
     char key[128];
-    int64_t put_started_ms;
+    UploadCall *puts[2];    /* under way: the first one, and its hedge */
+    int64_t put_started_ms; /* the first one */
+    bool hedged;
+    bool rerouting;      /* its PUTs were told to stop, so that it can go inline */
     int64_t retry_at_ms; /* sealed again after a PUT that failed: not before */
     unsigned retries;
     ObjectWriter

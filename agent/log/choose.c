@@ -7,7 +7,7 @@
 
 /* Of a new commit's duration in the smoothed one; and for how long tokens may be saved up. */
 static const double SMOOTHING = 0.2;
-enum { MS_PER_SECOND = 1000 };
+enum { MS_PER_SECOND = 1000, ILL_COMMIT_FACTOR = 20 };
 
 static void choose_fill(Chooser *chooser, int64_t rate_bytes, int64_t now_ms)
 {
@@ -47,6 +47,11 @@ Refusal choose_refusal(const Log *log)
     }
     if (chooser->full_until_ms > log->now_ms) {
         return REFUSAL_FULL;
+    }
+    if (circuit_prefers_inline(log)) {
+        /* An object would only wait. What PostgreSQL cannot keep up with waits in either case. */
+        double most_ms = (double)log->options.inline_commit_ms * ILL_COMMIT_FACTOR;
+        return chooser->commit_ms > most_ms ? REFUSAL_LATENCY : REFUSAL_NONE;
     }
     if (chooser->backlog_bytes > log->options.inline_backlog_max) {
         return REFUSAL_BACKLOG;

@@ -112,10 +112,16 @@ static void gather_put(Upload *upload, Append *append)
     }
 }
 
+/* Most bytes of a batch that may go inline, of a topic that leaves it open. */
+static size_t gather_limit(const Log *log)
+{
+    return circuit_prefers_inline(log) ? (size_t)LOG_INLINE_CALL_BYTES_MAX : log->options.inline_flush_bytes;
+}
+
 static WritePath gather_path(const Log *log, const LogAppend *from)
 {
     WritePath path = from->partition->topic->config.write_path;
-    size_t limit = path == WRITE_INLINE ? (size_t)LOG_INLINE_CALL_BYTES_MAX : log->options.inline_flush_bytes;
+    size_t limit = path == WRITE_INLINE ? (size_t)LOG_INLINE_CALL_BYTES_MAX : gather_limit(log);
     return path != WRITE_OBJECT && (size_t)from->size > limit ? WRITE_OBJECT : path;
 }
 
@@ -160,6 +166,19 @@ static void gather_move(Append *append, Upload *to)
     gather_put(to, append);
 }
 
+/* What came last, from place on, becomes what is first. */
+static void gather_rotate(Upload *upload, size_t place)
+{
+    size_t count = upload->append_count;
+    Append **moved = place > 0 && place < count ? malloc((count - place) * sizeof(Append *)) : NULL;
+    if (moved) { /* it is a matter of taste only: each partition keeps its own order */
+        memcpy(moved, upload->appends + place, (count - place) * sizeof(Append *));
+        memmove(upload->appends + (count - place), upload->appends, place * sizeof(Append *));
+        memcpy(upload->appends, moved, (count - place) * sizeof(Append *));
+        free(moved);
+    }
+}
+
 static bool gather_to_object(Log *log, Append *append)
 {
     Upload *from = append->upload;
@@ -197,9 +216,48 @@ static void gather_divert(Log *log, bool all, Refusal why)
     }
 }
 
+static bool append_may_go_inline(const Append *append)
+{
+    return append->state == APPEND_GATHERED && append->partition->topic->config.write_path != WRITE_OBJECT &&
+           append->size <= LOG_INLINE_CALL_BYTES_MAX;
+}
+
+bool gather_may_take_back(const Upload *upload)
+{
+    for (size_t i = 0; i < upload->append_count; i++) {
+        if (append_may_go_inline(upload->appends[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+size_t gather_take_back(Log *log, Upload *upload)
+{
+    Upload *to = gather_open(log, WRITE_AUTO, upload->opened_ms);
+    size_t later = to ? to->append_count : 0;
+    size_t before = upload->bytes;
+    size_t kept = 0;
+    if (!to || !gather_reserve(to, upload->append_count)) {
+        return 0;
+    }
+    for (size_t i = 0; i < upload->append_count; i++) {
+        Append *append = upload->appends[i];
+        if (append_may_go_inline(append)) {
+            gather_move(append, to);
+        } else {
+            upload->appends[kept++] = append;
+        }
+    }
+    upload->append_count = kept;
+    gather_rotate(to, later);
+    return before - upload->bytes;
+}
+
 static bool gather_is_large(const Log *log)
 {
-    return log->open[WRITE_AUTO] && log->open[WRITE_AUTO]->bytes > log->options.inline_flush_bytes;
+    return log->open[WRITE_AUTO] && log->open[WRITE_AUTO]->bytes > log->options.inline_flush_bytes &&
+           !circuit_prefers_inline(log);
 }
 
 static void gather_choose(Log *log)

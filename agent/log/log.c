@@ -15,6 +15,7 @@ Log *log_new(const LogOptions *options, const LogBackend *backend)
         log->options = *options;
         log->backend = *backend;
         tail_init(&log->tail, options->tail_bytes_max);
+        circuit_init(&log->circuit, options->jitter_seed);
         choose_show_limits(log);
     }
     return log;
@@ -64,6 +65,8 @@ int64_t log_tick(Log *log, int64_t now_ms)
     log->now_ms = now_ms;
     order_expire(log);
     choose_tick(log);
+    circuit_tick(log);
+    reroute_all(log);
     inline_keep_ids(log);
     gather_seal_due(log);
     upload_start_all(log);
@@ -74,6 +77,8 @@ int64_t log_tick(Log *log, int64_t now_ms)
         commit_next_due_ms(log),
         upload_next_due_ms(log),
         inline_next_due_ms(log),
+        circuit_next_due_ms(log),
+        reroute_next_due_ms(log),
         log->intent_count == 0 && !log->reserving && log->uploads ? log->reserve_at_ms : INT64_MAX,
         log->store_busy ? now_ms + LOG_STORE_BUSY_RETRY_MS : INT64_MAX,
     };

@@ -103,6 +103,13 @@ typedef struct LogBackend {
      * found to be another's. */
     void (*moved)(void *context, Partition *partition);
     void (*fenced)(void *context, Partition *partition);
+    /* The three below may be NULL. Hastens the end of the PUT that was started with this argument, whose
+     * callback still comes. */
+    void (*put_stop)(void *context, void *argument);
+    /* The store asks for fewer requests just now. */
+    bool (*store_slowed)(void *context);
+    /* The store is ill, and why, or well again. */
+    void (*store_state)(void *context, bool ill, const char *why);
 } LogBackend;
 
 /* Copied at creation; log_configure() changes them later. */
@@ -119,6 +126,9 @@ typedef struct LogOptions {
     int64_t inline_commit_ms;   /* so do all while commits take longer than this */
     int64_t inline_rate_bytes;  /* a second; more goes to objects */
     int64_t inline_backlog_max; /* bytes in the ring above which all goes to objects */
+    int64_t store_slow_ms;      /* a PUT that takes longer shows that the store is ill; 0: none ever does */
+    uint32_t jitter_seed;       /* agents that start together must not ask in step */
+    int64_t put_hedge_ms;       /* one that takes longer, and longer than usual, is written twice; 0: never */
     int contended_wait_ms;      /* longest wait for a contended partition's lock; 0: never wait */
 } LogOptions;
 
@@ -149,6 +159,11 @@ void log_refused_elsewhere(Log *log, const Partition *partition, const BatchHead
 
 /* Bytes that wait in PostgreSQL to be moved into objects, as the brain last said. */
 void log_set_inline_backlog(Log *log, int64_t bytes);
+
+/* Somebody else's PUT ended: it shows, too, how the store does. */
+void log_note_store(Log *log, bool stored);
+/* PUTs fail or are slow: what can wait had better. */
+bool log_store_is_ill(const Log *log);
 
 /* Takes a batch that was checked. The answer comes later, exactly once: NONE when durable, otherwise why not.
  * False when memory is short: nothing was taken. */

@@ -1,12 +1,14 @@
 /* log_internal.h: what the files of the write path share: gather.c (batches into uploads), choose.c (inline
- * or object), inline.c (uploads that need no store), upload.c (uploads into the store), commit.c (stored
- * batches into the brain), order.c (each partition's order, and final answers). */
+ * or object), circuit.c (how the store does), inline.c (uploads that need no store), upload.c (uploads into
+ * the store), reroute.c (out of a store that is ill), commit.c (stored batches into the brain), order.c (each
+ * partition's order, and final answers). */
 #ifndef STREAMHOUSE_LOG_INTERNAL_H
 #define STREAMHOUSE_LOG_INTERNAL_H
 
 #include "agent/log/gap.h"
 #include "agent/log/log.h"
 
+enum { LOG_PUTS_RECENT = 64, LOG_PUT_ENDS_MAX = 64 };
 enum { LOG_INTENTS_MAX = 64, LOG_INLINE_CALLS_MAX = 1 /* at a time; what comes meanwhile is gathered */ };
 
 /* Why batches whose topic leaves the path open go to an object; NONE: they go inline. */
@@ -30,6 +32,35 @@ typedef struct Chooser {
     int64_t backlog_bytes;
 } Chooser;
 
+/* A PUT that ended since the last tick. */
+typedef struct PutEnd {
+    int64_t started_ms;
+    size_t bytes;
+    bool stored;
+    bool is_probe;
+} PutEnd;
+
+/* How the store does. */
+typedef struct Circuit {
+    bool ill;
+    int64_t since_ms;
+    int64_t seen_ms; /* the last tick */
+    int64_t ill_ms;  /* altogether */
+    bool probing;
+    int64_t probe_at_ms;
+    int64_t probe_from_ms;
+    int good; /* PUTs in a row that were quick, while ill */
+    int bad;
+    int parallel; /* PUTs at a time, while ill */
+    uint32_t random;
+    double hedges; /* that may be begun */
+    int64_t usual_ms;
+    int64_t recent_ms[LOG_PUTS_RECENT];
+    size_t recent_next;
+    PutEnd ended[LOG_PUT_ENDS_MAX];
+    size_t ended_count;
+} Circuit;
+
 struct CallBlock {
     int64_t first;
     size_t uploads; /* that have an id of it */
@@ -46,6 +77,7 @@ struct Log {
     Upload *uploads;           /* oldest first */
     Upload *open[WRITE_PATHS]; /* those that take batches */
     Chooser chooser;
+    Circuit circuit;
     size_t inline_calls; /* inline commits under way, but for those that wait for a lock */
     CallBlock *block;    /* ids are given out from */
     int64_t call_id;     /* the next one */
@@ -53,7 +85,8 @@ struct Log {
     int64_t calls_low;           /* as many ids left: time to ask for more */
     int64_t calls_reserve_at_ms; /* not before */
     bool calls_reserving;
-    int putting;
+    int putting; /* PUTs of objects under way, hedges included */
+    int hedging;
     size_t calls;   /* backend calls under way */
     size_t waiting; /* batches that are not final */
     size_t locked;  /* batches in APPEND_LOCKED */
@@ -69,6 +102,37 @@ struct Log {
 /* gather.c */
 void gather_seal_due(Log *log);
 int64_t gather_next_due_ms(const Log *log);
+
+/* Takes batches that may go inline out of an upload that is in no store yet, to the front of what is gathered
+ * for inline. Returns how many bytes. */
+size_t gather_take_back(Log *log, Upload *upload);
+/* Whether that would find any. */
+bool gather_may_take_back(const Upload *upload);
+
+/* circuit.c */
+void circuit_init(Circuit *circuit, uint32_t seed);
+void circuit_tick(Log *log);
+bool circuit_is_open(const Log *log);
+/* Whatever may go inline is to. */
+bool circuit_prefers_inline(const Log *log);
+/* PUTs of objects at a time. */
+int circuit_put_parallel(const Log *log);
+/* A PUT of so many bytes that takes longer than this is too slow. */
+int64_t circuit_slow_ms(const Log *log, size_t bytes);
+void circuit_found_slow(Log *log);
+void circuit_put_ended(Log *log, const PutEnd *end);
+int64_t circuit_pause_ms(Log *log, int64_t ms);
+/* When a PUT is to be written a second time, and whether it may be now. */
+int64_t circuit_hedge_ms(const Log *log, size_t bytes);
+bool circuit_may_hedge(const Log *log);
+void circuit_hedged(Log *log);
+int64_t circuit_next_due_ms(const Log *log);
+
+/* reroute.c */
+void reroute_all(Log *log);
+/* The PUTs of an upload that was to be rerouted have ended. */
+void reroute_finish(Log *log, Upload *upload);
+int64_t reroute_next_due_ms(const Log *log);
 
 /* choose.c */
 void choose_tick(Log *log);
@@ -99,6 +163,8 @@ Status upload_lay_out(const Log *log, Upload *upload);
 void upload_stored(Upload *upload);
 void upload_fail(Log *log, Upload *upload, KafkaError error);
 void append_free(Append *append);
+/* Ends the PUTs of an upload before their time; they still call back. */
+void upload_stop_puts(Log *log, Upload *upload);
 void upload_start_all(Log *log);
 int64_t upload_next_due_ms(const Log *log);
 void upload_release_if_done(Log *log, Upload *upload);

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <utlist.h>
+
 #include "agent/brain/brain.h"
 #include "agent/catalog/catalog.h"
 #include "agent/clock.h"
@@ -47,17 +49,21 @@ static const char *const commit_status_names[] = {
     [COMMIT_LOCKED] = "locked",
 };
 
+typedef struct ServiceCall ServiceCall;
+
 struct LogService {
+    ServiceCall *puts; /* under way */
     Agent *agent;
     Log *log;
     uv_timer_t *timer;
+    Condition *condition;
     bool stopped;
     void (*drained)(void *argument);
     void *drained_argument;
 };
 
 /* A backend call under way: whom to tell. */
-typedef struct ServiceCall {
+struct ServiceCall {
     union {
         IntentsReserved reserved;
         CallsReserved calls;
@@ -65,7 +71,11 @@ typedef struct ServiceCall {
         CommitFinished committed;
     } done;
     void *argument;
-} ServiceCall;
+    StoreCall *store_call;    /* of a PUT */
+    struct ServiceCall *prev; /* likewise: in LogService.puts */
+    struct ServiceCall *next;
+    LogService *service;
+};
 
 static ServiceCall *call_new(void *argument)
 {
@@ -156,6 +166,7 @@ static void service_forget_calls(void *context, int64_t first)
 static void service_stored(const StoreResult *result, void *argument)
 {
     ServiceCall call = *(ServiceCall *)argument;
+    DL_DELETE(call.service->puts, (ServiceCall *)argument);
     free(argument);
     call.done.put(call.argument, &result->status);
 }
@@ -174,11 +185,45 @@ static bool service_put(void *context, const char *key, const Slice *slices, siz
         .if_absent = true,
         .key_is_unique = true,
     };
-    if (!store_put(service->agent->store, &put, service_stored, call)) {
+    call->service = service;
+    call->store_call = store_put(service->agent->store, &put, service_stored, call);
+    if (!call->store_call) {
         free(call);
         return false;
     }
+    DL_APPEND(service->puts, call);
     return true;
+}
+
+static void service_put_stop(void *context, void *argument)
+{
+    LogService *service = context;
+    ServiceCall *call;
+    DL_FOREACH(service->puts, call)
+    {
+        if (call->argument == argument) {
+            store_cancel(call->store_call);
+            return;
+        }
+    }
+}
+
+static bool service_store_slowed(void *context)
+{
+    const LogService *service = context;
+    const StoreMetrics *metrics = store_metrics(service->agent->store);
+    return metrics->put_parallel < service->agent->settings.put_parallel;
+}
+
+static void service_store_state(void *context, bool ill, const char *why)
+{
+    LogService *service = context;
+    if (ill) {
+        condition_degrade(service->condition,
+                          "%s: objects are waited for; topics that leave it open are written inline", why);
+    } else {
+        condition_hold(service->condition);
+    }
 }
 
 static CommitStatus service_commit_status(Slice name)
@@ -339,6 +384,9 @@ static LogOptions service_options(const Settings *settings)
         .inline_commit_ms = settings->inline_commit_ms,
         .inline_rate_bytes = settings->inline_rate_bytes,
         .inline_backlog_max = settings->inline_backlog_max,
+        .jitter_seed = (uint32_t)time_ns(),
+        .store_slow_ms = settings->store_slow_ms,
+        .put_hedge_ms = settings->put_hedge_ms,
         .contended_wait_ms = (int)settings->contended_wait_ms,
     };
 }
@@ -358,6 +406,9 @@ LogService *log_service_new(Agent *agent)
         .wake = service_wake,
         .moved = service_moved,
         .fenced = service_fenced,
+        .put_stop = service_put_stop,
+        .store_slowed = service_store_slowed,
+        .store_state = service_store_state,
     };
     Log *log = service && timer ? log_new(&options, &backend) : NULL;
     if (!log) {
@@ -368,6 +419,8 @@ LogService *log_service_new(Agent *agent)
     *service = (LogService){ .agent = agent, .log = log, .timer = timer };
     uv_timer_init(agent->loop, timer);
     timer->data = service;
+    service->condition = readiness_add(&agent->readiness, "writes", "");
+    condition_hold(service->condition);
     agent->log = log;
     return service;
 }

@@ -103,6 +103,9 @@ static void lookup_done(const BrainResult *result, void *argument)
     Lookup *lookup = argument;
     FetchTask *task = lookup->task;
     task->pending--;
+    for (size_t i = 0; i < lookup->count; i++) {
+        task->busy[lookup->items[i]]--;
+    }
     if (!task->finished && status_is_ok(&result->status)) {
         lookup_apply(lookup, result);
     } else if (!task->finished) {
@@ -156,6 +159,9 @@ void fetch_lookup(FetchTask *task, const int32_t *items, size_t count)
         (Lookup){ .task = fetch_task_hold(task), .generation = task->fetcher->generation, .count = count };
     memcpy(lookup->items, items, count * sizeof(int32_t));
     task->pending++;
+    for (size_t i = 0; i < count; i++) {
+        task->busy[items[i]]++;
+    }
     metric_add(METRIC_FETCH_LOOKUPS, 1);
     BrainParameters parameters;
     brain_parameters_init(&parameters);

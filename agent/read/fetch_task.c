@@ -10,13 +10,13 @@
 #include "agent/read/fetcher_internal.h"
 
 enum {
-    LOOKUPS_MAX = 8,   /* of one item: beyond that its segments contradict each other */
-    MOVED_AWAY_MAX = 3 /* of one fetch: beyond that its records are lost */
+    LOOKUPS_MAX = 8,    /* of one item: beyond that its segments contradict each other */
+    MOVED_AWAY_MAX = 3, /* of one fetch: beyond that its records are lost */
+    LATE_MS = 5000      /* so long after its time a fetch that has nothing waits for reads under way */
 };
 
 /* What one try found. */
 typedef struct Try {
-    bool may_start; /* nothing is under way yet: what is missing may be asked for */
     int64_t bytes;
     bool error;
     int32_t *lookups;
@@ -42,6 +42,7 @@ void fetch_task_release(FetchTask *task)
     collection_free(&task->records);
     free(task->items);
     free(task->topics);
+    free(task->busy);
     free(task->waits);
     free(task);
 }
@@ -116,10 +117,20 @@ static void task_look_again(FetchTask *task)
     task->moved_away++;
 }
 
+/* Whom a block is for. */
+typedef struct TaskLoad {
+    FetchTask *task;
+    int32_t index;
+} TaskLoad;
+
+/* A block that cannot be had fails the item that asked for it, and no other. */
 static void task_loaded(void *argument, const Status *status, Block *block)
 {
-    FetchTask *task = argument;
+    TaskLoad load = *(TaskLoad *)argument;
+    FetchTask *task = load.task;
+    free(argument);
     task->pending--;
+    task->busy[load.index]--;
     if (!task->finished && block) {
         (void)collection_hold(&task->records, block); /* until the next try, that it may find it */
     }
@@ -127,21 +138,29 @@ static void task_loaded(void *argument, const Status *status, Block *block)
         task_look_again(task);
     } else if (!task->finished && !status_is_ok(status)) {
         journal_seldom(JOURNAL_WARN, "fetch", "records could not be read: %s", status->message);
-        task->load_error = KAFKA_ERROR_KAFKA_STORAGE_ERROR;
+        task->items[load.index]->error = KAFKA_ERROR_KAFKA_STORAGE_ERROR;
     }
     fetch_task_schedule(task);
     fetch_task_release(task);
 }
 
-static void task_load(FetchTask *task, const CollectResult *missing)
+static void task_load(FetchTask *task, int32_t index, const CollectResult *missing, Try *found)
 {
     Fetcher *fetcher = task->fetcher;
-    task->pending++;
-    fetch_task_hold(task);
-    if (!cache_want(fetcher->cache, &missing->object, missing->block_number, task_loaded, task)) {
-        task->pending--;
-        task->references--;
-        task->load_error = KAFKA_ERROR_KAFKA_STORAGE_ERROR;
+    TaskLoad *load = malloc(sizeof(TaskLoad));
+    if (load) {
+        *load = (TaskLoad){ task, index };
+        task->pending++;
+        task->busy[index]++;
+        fetch_task_hold(task);
+    }
+    if (!load || !cache_want(fetcher->cache, &missing->object, missing->block_number, task_loaded, load)) {
+        task->pending -= load != NULL;
+        task->busy[index] -= load != NULL;
+        task->references -= load != NULL;
+        free(load);
+        task->items[index]->error = KAFKA_ERROR_KAFKA_STORAGE_ERROR;
+        found->error = true;
         return;
     }
     uint64_t ahead = (uint64_t)fetcher->agent->settings.read_ahead_bytes / cache_block_bytes(fetcher->cache);
@@ -195,9 +214,10 @@ static void task_read_ahead_inline(FetchTask *task, Partition *partition, const 
     }
 }
 
-static void item_needs_lookup(FetchItem *item, int32_t index, Try *found)
+static void item_needs_lookup(const FetchTask *task, int32_t index, Try *found)
 {
-    if (!found->may_start) {
+    FetchItem *item = task->items[index];
+    if (task->busy[index] > 0) {
         return;
     }
     if (item->lookups++ >= LOOKUPS_MAX) {
@@ -219,14 +239,14 @@ static bool item_is_in_range(FetchTask *task, int32_t index, Try *found)
         return false;
     }
     if (partition->watermark_age != task->fetcher->generation) {
-        item_needs_lookup(item, index, found);
+        item_needs_lookup(task, index, found);
         return false;
     }
     if (item->offset <= partition->high_watermark && item->offset >= partition->log_start_offset) {
         return true;
     }
     if (!item->verified) {
-        item_needs_lookup(item, index, found);
+        item_needs_lookup(task, index, found);
     } else {
         item->error = KAFKA_ERROR_OFFSET_OUT_OF_RANGE;
         found->error = true;
@@ -266,10 +286,10 @@ static void item_try(FetchTask *task, int32_t index, Try *found)
     if (result.bytes > 0) {
         task_read_ahead(task, item->partition, result.next_offset);
     } else if (result.stop == COLLECT_LOOKUP) {
-        item_needs_lookup(item, index, found);
+        item_needs_lookup(task, index, found);
     } else if (result.stop == COLLECT_LOAD) {
-        if (found->may_start) {
-            task_load(task, &result);
+        if (task->busy[index] == 0) {
+            task_load(task, index, &result, found);
             task_read_ahead_inline(task, item->partition, &result);
         }
     } else if (result.stop == COLLECT_CORRUPT) {
@@ -292,6 +312,7 @@ static void task_set_timer(FetchTask *task)
 {
     if (task->timer && !uv_is_active((uv_handle_t *)task->timer)) {
         int64_t left_ms = task->deadline_ms - time_ms();
+        left_ms = left_ms > 0 ? left_ms : left_ms + LATE_MS;
         uv_timer_start(task->timer, task_timed_out, left_ms > 0 ? (uint64_t)left_ms : 1, 0);
     }
 }
@@ -301,13 +322,12 @@ static void task_moved(FetchWait *wait)
     fetch_task_schedule(((TaskWait *)wait)->task);
 }
 
-/* Waits for partitions to move, or for the time to be up. When it is, only reads under way are waited for. */
-static void task_wait(FetchTask *task, bool late)
+/* Waits for partitions to move, or for the time to be up. When it is, only reads under way are waited for,
+ * and not for ever. */
+static void task_wait(FetchTask *task)
 {
     if (task->timer) {
-        if (!late) {
-            task_set_timer(task);
-        }
+        task_set_timer(task);
         return;
     }
     task->timer = malloc(sizeof(uv_timer_t));
@@ -326,18 +346,15 @@ static void task_wait(FetchTask *task, bool late)
     }
 }
 
-/* A block that cannot be had fails the items that need it, which are those with nothing so far. */
-static void task_spread_load_error(FetchTask *task)
+/* Its time is long over: what is still being read fails, retriably, so that its client can go on with what
+ * else it has. The block comes into the cache all the same, for who asks next. */
+static void task_give_up_reads(FetchTask *task)
 {
     for (int32_t i = 0; i < task->count; i++) {
-        FetchItem *item = task->items[i];
-        if (item->error == KAFKA_ERROR_NONE && item->partition &&
-            item->offset < item->partition->high_watermark &&
-            tail_find(item->partition, item->offset) == TAIL_MISS) {
-            item->error = task->load_error;
+        if (task->busy[i] > 0 && task->items[i]->error == KAFKA_ERROR_NONE) {
+            task->items[i]->error = KAFKA_ERROR_KAFKA_STORAGE_ERROR;
         }
     }
-    task->load_error = KAFKA_ERROR_NONE;
 }
 
 void fetch_task_try(FetchTask *task)
@@ -348,11 +365,7 @@ void fetch_task_try(FetchTask *task)
     if (task->request.prepare) {
         task->request.prepare(task->argument, task);
     }
-    Try found = { .may_start = task->pending == 0,
-                  .lookups = malloc((size_t)task->count * sizeof(int32_t) + 1) };
-    if (task->load_error != KAFKA_ERROR_NONE) {
-        task_spread_load_error(task);
-    }
+    Try found = { .lookups = malloc((size_t)task->count * sizeof(int32_t) + 1) };
     collection_reset(&task->records);
     for (int32_t i = 0; found.lookups && i < task->count; i++) {
         item_try(task, i, &found);
@@ -364,10 +377,14 @@ void fetch_task_try(FetchTask *task)
     task->bytes = found.bytes;
     bool late = task->fetcher->draining || time_ms() >= task->deadline_ms;
     bool waits_for_more = task->pending > 0 && found.bytes == 0;
+    if (waits_for_more && time_ms() >= task->deadline_ms + LATE_MS) {
+        task_give_up_reads(task);
+        waits_for_more = false;
+    }
     if (!waits_for_more && (found.error || late || found.bytes >= task->request.bytes_min)) {
         task_answer(task);
     } else {
-        task_wait(task, late);
+        task_wait(task);
     }
 }
 
@@ -387,6 +404,11 @@ static bool task_reserve(FetchTask *task, int32_t capacity)
         return false;
     }
     task->topics = topics;
+    int32_t *busy = realloc(task->busy, (size_t)capacity * sizeof(int32_t));
+    if (!busy) {
+        return false;
+    }
+    task->busy = busy;
     task->capacity = capacity;
     return true;
 }
@@ -394,6 +416,7 @@ static bool task_reserve(FetchTask *task, int32_t capacity)
 static void task_put(FetchTask *task, FetchItem *item)
 {
     task->items[task->count] = item;
+    task->busy[task->count] = 0;
     task->topics[task->count++] = item->partition ? topic_hold(item->partition->topic) : NULL;
 }
 
@@ -417,6 +440,7 @@ FetchTask *fetch_start(Fetcher *fetcher, const FetchRequest *request, FetchAnswe
         if (task) {
             free(task->items);
             free(task->topics);
+            free(task->busy);
         }
         free(task);
         return NULL;

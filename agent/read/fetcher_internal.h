@@ -28,8 +28,8 @@ struct FetchTask {
     FetchAnswered done;
     void *argument;
     int64_t deadline_ms;
-    int pending; /* lookups and loads under way */
-    KafkaError load_error;
+    int pending;    /* lookups and loads under way */
+    int32_t *busy;  /* the same, of each item */
     int64_t bytes;  /* found by the last try */
     int moved_away; /* times that what its pointers named was gone */
     Collection records;

@@ -132,6 +132,9 @@ typedef struct ModelSeen {
     long waits; /* for a lock */
     long busy;  /* in vain */
     long forgotten;
+    long stopped; /* PUTs */
+    long ill;     /* times that the store was found so */
+    long well;    /* and well again */
 } ModelSeen;
 
 typedef struct Model {
@@ -255,6 +258,21 @@ static inline bool model_put(void *context, const char *key, const Slice *slices
         object->size += slices[i].size;
     }
     return true;
+}
+
+/* The PUT ends soon; what it had sent may be all of the object. */
+static inline void model_put_stop(void *context, void *argument)
+{
+    Model *model = context;
+    for (size_t i = 0; i < model->call_count; i++) {
+        ModelCall *call = &model->calls[i];
+        if (call->kind == CALL_PUT && call->argument == argument && call->answered_at_ms > model->now_ms) {
+            call->answered_at_ms = model->now_ms + 1 + random_below(&model->random, 5);
+            call->failed = random_chance(&model->random, 70);
+            model->seen.stopped++;
+            return;
+        }
+    }
 }
 
 static inline void model_check_call(Model *model, const CommitRequest *request)

@@ -2,6 +2,7 @@
  * thousands of random schedules. Producers behave as librdkafka does: five requests in flight, replies in
  * order, failed batches sent again in order, connections that break. A schedule is repeated by its number:
  *     SIMULATION_SEED=123 build/asan/test/unit/log_simulation_test */
+#include "agent/metrics.h"
 #include "test/unit/log_model.h"
 #include "test/unit/raw_batch.h"
 #include "test/unit/test.h"
@@ -100,6 +101,24 @@ static bool simulation_put(void *context, const char *key, const Slice *slices, 
                            PutFinished done, void *argument)
 {
     return model_put(((Simulation *)context)->model, key, slices, count, deadline_ms, done, argument);
+}
+
+static void simulation_put_stop(void *context, void *argument)
+{
+    model_put_stop(((Simulation *)context)->model, argument);
+}
+
+static bool simulation_store_slowed(void *context)
+{
+    return random_chance(&((Simulation *)context)->model->random, 10);
+}
+
+static void simulation_store_state(void *context, bool ill, const char *why)
+{
+    ModelSeen *seen = &((Simulation *)context)->model->seen;
+    (void)why;
+    seen->ill += ill;
+    seen->well += !ill;
 }
 
 static void simulation_reserve_calls(void *context, CallsReserved done, void *argument)
@@ -461,6 +480,8 @@ static LogOptions options_random(Random *random)
         .inline_commit_ms = random_chance(random, 30) ? random_below(random, 10) : 1000,
         .inline_rate_bytes = random_chance(random, 30) ? 1 + random_below(random, 20000) : 1 << 20,
         .inline_backlog_max = 1000,
+        .store_slow_ms = random_chance(random, 60) ? 10 + random_below(random, 300) : 0,
+        .put_hedge_ms = random_chance(random, 60) ? 1 + random_below(random, 60) : 0,
         .contended_wait_ms = random_chance(random, 70) ? 1 + random_below(random, 100) : 0,
     };
 }
@@ -506,6 +527,9 @@ static Simulation *simulation_new(uint64_t seed)
         .wake = simulation_wake,
         .moved = simulation_moved,
         .fenced = simulation_fenced,
+        .put_stop = simulation_put_stop,
+        .store_slowed = simulation_store_slowed,
+        .store_state = simulation_store_state,
     };
     simulation->log = log_new(&options, &backend);
     for (int i = 0; i < MODEL_PRODUCERS; i++) {
@@ -561,14 +585,22 @@ TEST(whatever_store_and_brain_do_each_batch_is_committed_once_and_in_its_produce
             failed++;
         }
     }
+    long rerouted = (long)metric_value(METRIC_LOG_REROUTED_BYTES);
+    long hedged = (long)metric_value(METRIC_LOG_PUTS_HEDGED);
+    long won = (long)metric_value(METRIC_LOG_HEDGES_WON);
     printf("# seeds %llu to %llu\n", (unsigned long long)first, (unsigned long long)last);
     printf("# %ld duplicates, %ld fenced, %ld out of order, %ld locked, %ld answers lost, %ld commits after "
            "that, "
            "%ld objects expired, %ld PUTs failed, %ld inline commits, %ld found the ring full, "
-           "%ld waits for a lock, %ld of them in vain, %ld blocks of answers forgotten\n",
+           "%ld waits for a lock, %ld of them in vain, %ld blocks of answers forgotten, %ld PUTs stopped, "
+           "the store ill %ld times, well again %ld times, %ld bytes rerouted, %ld PUTs hedged, %ld hedges "
+           "won\n",
            seen.duplicates, seen.fenced, seen.out_of_order, seen.locked, seen.lost, seen.late, seen.expired,
-           seen.put_failures, seen.inline_commits, seen.full, seen.waits, seen.busy, seen.forgotten);
+           seen.put_failures, seen.inline_commits, seen.full, seen.waits, seen.busy, seen.forgotten,
+           seen.stopped, seen.ill, seen.well, rerouted, hedged, won);
     CHECK_INT(failed, 0);
+    CHECK(chosen ||
+          (seen.stopped > 0 && seen.ill > 0 && seen.well > 0 && rerouted > 0 && hedged > 0 && won > 0));
     CHECK(chosen || (seen.duplicates > 0 && seen.fenced > 0 && seen.out_of_order > 0 && seen.locked > 0));
     CHECK(chosen || (seen.lost > 0 && seen.late > 0 && seen.expired > 0 && seen.put_failures > 0));
     CHECK(chosen || (seen.inline_commits > 0 && seen.full > 0 && seen.waits > 0 && seen.busy > 0));
