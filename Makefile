@@ -6,12 +6,12 @@ MODULE_big  = streamhouse
 
 # What the brain shares with the agent: batches, codecs, object stores without the agent's event loop.
 COMMON      = arena batch batch_check block compression compression_gzip compression_lz4 compression_snappy compression_zstd \
-              consumer_protocol crc32c murmur2 object_format object_index record record_builder record_stream status writer \
+              consumer_protocol crc32c lease_plan murmur2 object_format object_index record record_builder record_stream status writer \
               store/credentials store/credentials_parse store/folder store/folder_list store/ini store/profile store/s3_request \
               store/s3_response store/s3_sign store/store_key store/store_url store/xml
 OBJS        = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c))) $(COMMON:%=common/%.o)
 # A name of ours is ours, whatever the server exports.
-SHLIB_LINK  = -Wl,-Bsymbolic -lcurl -lcrypto -ljansson -llz4 -lzstd -lsnappy -lz -lisal
+SHLIB_LINK  = -Wl,-Bsymbolic -lcurl -lcrypto -ljansson -llz4 -lzstd -lsnappy -lz -lisal -lm
 
 # The order in which the parts of the install script are concatenated.
 SQL_PARTS   = schema config topic access agent object segment inline producer offset commit_model commit prune watch delete_records retention produce fetch \
