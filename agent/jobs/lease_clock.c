@@ -1,4 +1,5 @@
-/* lease_clock.c: the lease ends one TTL after its heartbeat was sent, less what two clocks may differ by meanwhile. */
+/* lease_clock.c: the lease ends one TTL after its heartbeat was sent, less what two clocks may differ by
+ * meanwhile. */
 #include "agent/jobs/lease_clock.h"
 
 /* Of the TTL; quartz is off by a ten thousandth at worst, and clocks are slewed by half a thousandth. */
@@ -14,9 +15,19 @@ bool lease_clock_renewed(LeaseClock *clock, int64_t now_ms, int64_t ttl_ms)
 {
     bool lapsed = now_ms >= clock->valid_until_ms;
     clock->asking = false;
-    clock->lapses += lapsed;
+    clock->renewals++;
+    if (lapsed) {
+        clock->lapses++;
+        clock->lapsed_at = clock->renewals;
+        clock->learned = false;
+    }
     clock->valid_until_ms = clock->sent_ms + ttl_ms - (ttl_ms / DRIFT_PART + 1);
     return lapsed;
+}
+
+void lease_clock_learned(LeaseClock *clock, uint64_t renewals)
+{
+    clock->learned = clock->learned || renewals >= clock->lapsed_at;
 }
 
 void lease_clock_failed(LeaseClock *clock)
@@ -31,5 +42,5 @@ void lease_clock_end(LeaseClock *clock)
 
 bool lease_clock_holds(const LeaseClock *clock, int64_t now_ms)
 {
-    return now_ms < clock->valid_until_ms;
+    return clock->learned && now_ms < clock->valid_until_ms;
 }

@@ -1,12 +1,12 @@
-/* agent.c: an agent of a simulation: what agent/jobs/lease.c, agent/catalog and agent/api/produce.c do around the
- * product's lease clock and log. */
+/* agent.c: an agent of a simulation: what agent/jobs/lease.c, agent/catalog and agent/api/produce.c do around
+ * the product's lease clock and log. */
 #include "test/sim/agent.h"
 
 #include "agent/clock.h"
 #include "test/sim/producer.h"
 #include "test/unit/raw_batch.h"
 
-enum { BEATS_A_TTL = 5, SECOND_PPM = 1000000 };
+enum { SECOND_PPM = 1000000 };
 
 int64_t agent_ms(const SimAgent *agent)
 {
@@ -46,15 +46,10 @@ bool agent_is_paused(const SimAgent *agent)
 
 bool agent_leads(const SimAgent *agent, int partition)
 {
-    return agent->state == AGENT_RUNNING && agent->agent_id != BRAIN_NOBODY &&
+    bool serves = agent->state == AGENT_RUNNING || agent->state == AGENT_DRAINING;
+    return serves && !(agent->closing & 1u << partition) && agent->agent_id != BRAIN_NOBODY &&
            lease_clock_holds(&agent->lease, agent_ms(agent)) &&
            agent->topic->partitions[partition]->leader == agent->agent_id;
-}
-
-static void agent_beat_after(SimAgent *agent, int64_t delay_ms)
-{
-    sim_at(agent->sim, agent_true_us(agent, agent_ms(agent) + delay_ms), EVENT_AGENT_BEAT, agent->index,
-           agent->life);
 }
 
 void agent_start(Sim *sim, SimAgent *agent)
@@ -123,112 +118,6 @@ void agent_run_tick(SimAgent *agent)
     }
 }
 
-static void agent_fill_heartbeat(const SimAgent *agent, SimCall *call)
-{
-    call->heartbeat = (BrainHeartbeat){ .agent = agent->index,
-                                        .incarnation = agent->incarnation,
-                                        .known_version = agent->version,
-                                        .ttl_us = agent->sim->config.ttl_ms * (int64_t)SIM_MS_US };
-}
-
-static void agent_leave(SimAgent *agent)
-{
-    agent->state = AGENT_LEAVING;
-    if (agent->lease.asking) {
-        return; /* when that is answered */
-    }
-    lease_clock_end(&agent->lease);
-    agent->lease.asking = true;
-    SimCall *call = network_call(agent->sim, agent, CONNECTION_CONTROL, CALL_LEAVE);
-    agent_fill_heartbeat(agent, call);
-}
-
-static void agent_leave_if_drained(SimAgent *agent)
-{
-    if (agent->state == AGENT_DRAINING && log_is_idle(agent->log)) {
-        agent_leave(agent);
-    }
-}
-
-void agent_drain(SimAgent *agent)
-{
-    sim_trace(agent->sim, "agent %d drains", agent->index);
-    agent->state = AGENT_DRAINING;
-    agent_enter(agent);
-    log_flush(agent->log);
-    agent_run_tick(agent);
-    agent_leave_if_drained(agent);
-}
-
-static void agent_beat(SimAgent *agent)
-{
-    agent_beat_after(agent, agent->sim->config.ttl_ms / BEATS_A_TTL);
-    if (agent->lease.asking || agent->state == AGENT_LEAVING) {
-        return;
-    }
-    lease_clock_sent(&agent->lease, agent_ms(agent));
-    SimCall *call = network_call(agent->sim, agent, CONNECTION_CONTROL, CALL_HEARTBEAT);
-    agent_fill_heartbeat(agent, call);
-}
-
-void agent_catalog_refresh(SimAgent *agent)
-{
-    agent->catalog_wanted = true;
-    if (!agent->catalog_reading) {
-        agent->catalog_wanted = false;
-        agent->catalog_reading = true;
-        (void)network_call(agent->sim, agent, CONNECTION_READ, CALL_CATALOG);
-    }
-}
-
-static void agent_catalog_read(SimAgent *agent, const SimCall *call, bool answered)
-{
-    for (int i = 0; answered && i < SIM_PARTITIONS; i++) {
-        agent->topic->partitions[i]->leader = call->leases[i].leader;
-        agent->topic->partitions[i]->epoch = call->leases[i].epoch;
-    }
-    agent->catalog_fresh = answered;
-    agent->catalog_reading = false;
-    if (agent->catalog_wanted) {
-        agent_catalog_refresh(agent);
-    }
-    check_leaders(agent->sim);
-}
-
-static void agent_renewed(SimAgent *agent, const SimCall *call)
-{
-    const BrainHeartbeatAnswer *answer = &call->heartbeat_answer;
-    int64_t ttl_ms = agent->sim->config.ttl_ms;
-    bool first = agent->agent_id == BRAIN_NOBODY;
-    agent->agent_id = answer->agent_id;
-    agent->version = answer->version;
-    bool lapsed = lease_clock_renewed(&agent->lease, agent_ms(agent), ttl_ms);
-    if (lapsed && !first) {
-        sim_cover(agent->sim, COVER_LAPSE);
-        sim_trace(agent->sim, "agent %d's lease had lapsed", agent->index);
-    }
-    if (answer->changed || (!agent->catalog_fresh && !agent->catalog_reading)) {
-        agent_catalog_refresh(agent);
-    }
-    check_leaders(agent->sim);
-}
-
-static void agent_heartbeat_ended(SimAgent *agent, const SimCall *call)
-{
-    if (call->outcome == BRAIN_REPLACED) {
-        agent_kill(agent);
-        return;
-    }
-    if (call->outcome == BRAIN_ANSWERED) {
-        agent_renewed(agent, call);
-    } else {
-        lease_clock_failed(&agent->lease);
-    }
-    if (agent->state == AGENT_LEAVING) {
-        agent_leave(agent);
-    }
-}
-
 void agent_call_ended(SimAgent *agent, SimCall *call)
 {
     switch (call->kind) {
@@ -241,11 +130,17 @@ void agent_call_ended(SimAgent *agent, SimCall *call)
     case CALL_CATALOG:
         agent_catalog_read(agent, call, call->outcome == BRAIN_ANSWERED);
         break;
+    case CALL_LIST:
+        agent_round_listed(agent, call);
+        break;
+    case CALL_HAND_OVER:
+        agent_round_given(agent, call);
+        break;
     default:
         agent_enter(agent);
         agent_log_call_ended(agent, call, call->outcome);
         agent_run_tick(agent);
-        agent_leave_if_drained(agent);
+        agent_look_after_drain(agent);
     }
 }
 
@@ -295,8 +190,8 @@ static void agent_append(SimAgent *agent, SimRequest *request)
         sim_bail_out("memory is short");
     } else {
         request->accepted = true;
-        sim_trace(sim, "agent %d accepts batch %d of producer %d for partition %d under epoch %d", agent->index,
-                  request->batch, request->producer, request->partition, partition->epoch);
+        sim_trace(sim, "agent %d accepts batch %d of producer %d for partition %d under epoch %d",
+                  agent->index, request->batch, request->producer, request->partition, partition->epoch);
     }
     block_release(frame);
 }
@@ -312,7 +207,49 @@ static void agent_refuse(SimAgent *agent, SimRequest *request)
     request_answered(request, KAFKA_ERROR_NOT_LEADER_OR_FOLLOWER, OFFSET_UNKNOWN);
 }
 
+/* Its partition is changing hands: it waits, and all that come after it. */
+static bool agent_park(SimAgent *agent, SimRequest *request)
+{
+    bool waits = agent->closing & 1u << request->partition;
+    for (int i = 0; i < agent->parked_count; i++) {
+        waits = waits || agent->parked[i]->partition == request->partition;
+    }
+    if (waits) {
+        if (agent->parked_count == AGENT_PARKED) {
+            sim_bail_out("more parked batches than a simulation can hold");
+        }
+        agent->parked[agent->parked_count++] = request;
+        sim_cover(agent->sim, COVER_PARKED);
+    }
+    return waits;
+}
+
+static void agent_decide(SimAgent *agent, SimRequest *request);
+
+/* In the order in which they came. */
+void agent_resume_parked(SimAgent *agent)
+{
+    int kept = 0;
+    for (int i = 0; i < agent->parked_count; i++) {
+        SimRequest *request = agent->parked[i];
+        if (agent->closing & 1u << request->partition &&
+            agent->topic->partitions[request->partition]->leader == agent->agent_id) {
+            agent->parked[kept++] = request;
+        } else {
+            agent_decide(agent, request);
+        }
+    }
+    agent->parked_count = kept;
+}
+
 void agent_produce(SimAgent *agent, SimRequest *request)
+{
+    if (!agent_park(agent, request)) {
+        agent_decide(agent, request);
+    }
+}
+
+static void agent_decide(SimAgent *agent, SimRequest *request)
 {
     agent_enter(agent);
     if (agent_leads(agent, request->partition)) {
@@ -324,46 +261,53 @@ void agent_produce(SimAgent *agent, SimRequest *request)
     }
 }
 
-void agent_event(Sim *sim, const Event *event)
+static void agent_event_of(SimAgent *agent, const Event *event)
 {
-    SimAgent *agent = &sim->agents[event->index];
-    if (event->kind == EVENT_AGENT_START) {
-        if (agent->state == AGENT_DOWN) {
-            agent_start(sim, agent);
-        }
-        return;
-    }
-    if (agent->life != event->life || agent->state == AGENT_DOWN) {
-        return;
-    }
-    if (agent_is_paused(agent)) {
-        sim_at(sim, agent->paused_until_us, (EventKind)event->kind, event->index, event->life);
-        return;
-    }
     switch ((EventKind)event->kind) {
     case EVENT_AGENT_BEAT:
         agent_beat(agent);
         break;
     case EVENT_AGENT_TICK:
         agent_run_tick(agent);
-        agent_leave_if_drained(agent);
+        agent_look_after_drain(agent);
         break;
     case EVENT_AGENT_NOTIFY:
         agent_catalog_refresh(agent);
+        agent_hand_over(agent);
+        break;
+    case EVENT_AGENT_NEWS:
+        agent_news(agent, &agent->sim->news[event->index]);
+        break;
+    case EVENT_AGENT_HAND_OVER:
+        agent_hand_over(agent);
+        break;
+    case EVENT_AGENT_ROUND:
+        agent_round_tick(agent);
         break;
     default: /* resumed */
         agent->resumed_ms = agent_ms(agent);
-        sim_trace(sim, "agent %d goes on", agent->index);
-        check_leaders(sim);
+        sim_trace(agent->sim, "agent %d goes on", agent->index);
+        check_leaders(agent->sim);
     }
 }
 
-void sim_notify(Sim *sim)
+void agent_event(Sim *sim, const Event *event)
 {
-    for (int i = 0; i < sim->config.agents; i++) {
-        SimAgent *agent = &sim->agents[i];
-        if (agent->state != AGENT_DOWN) {
-            sim_after(sim, sim_way_us(sim), EVENT_AGENT_NOTIFY, i, agent->life);
+    bool is_news = event->kind == EVENT_AGENT_NEWS;
+    SimAgent *agent = &sim->agents[is_news ? sim->news[event->index].agent : event->index];
+    if (event->kind == EVENT_AGENT_START) {
+        if (agent->state == AGENT_DOWN) {
+            agent_start(sim, agent);
         }
+        return;
     }
+    uint32_t life = is_news ? sim->news[event->index].life : event->life;
+    if (agent->life != life || agent->state == AGENT_DOWN) {
+        return;
+    }
+    if (agent_is_paused(agent)) {
+        sim_at(sim, agent->paused_until_us, (EventKind)event->kind, event->index, event->life);
+        return;
+    }
+    agent_event_of(agent, event);
 }

@@ -1,5 +1,5 @@
-/* agent.h: an agent of a simulation: the product's lease clock and log, and of the rest as much as they need: a
- * heartbeat timer, a catalog, Produce requests, a drain. */
+/* agent.h: an agent of a simulation: the product's lease clock and log, and of the rest as much as they need:
+ * a heartbeat timer, a catalog, Produce requests, a drain. */
 #ifndef STREAMHOUSE_SIM_AGENT_H
 #define STREAMHOUSE_SIM_AGENT_H
 
@@ -7,7 +7,18 @@
 #include "agent/log/log.h"
 #include "test/sim/network.h"
 
-typedef enum AgentState { AGENT_DOWN, AGENT_RUNNING, AGENT_DRAINING, AGENT_LEAVING } AgentState;
+typedef enum AgentState {
+    AGENT_DOWN,
+    AGENT_RUNNING,
+    AGENT_DRAINING,  /* serves until others have its leases */
+    AGENT_FINISHING, /* takes nothing new */
+    AGENT_LEAVING
+} AgentState;
+
+/* Of a hand-over. */
+typedef enum RoundState { ROUND_NONE, ROUND_LISTING, ROUND_FINISHING, ROUND_GIVING, ROUND_TOLD } RoundState;
+
+enum { AGENT_PARKED = 64 };
 
 struct SimAgent {
     Sim *sim;
@@ -26,6 +37,12 @@ struct SimAgent {
     bool catalog_wanted;
     bool catalog_fresh;
     bool woken;
+    RoundState round;
+    int64_t round_until_ms;
+    uint32_t closing; /* partitions that it takes nothing new for, as a set */
+    int64_t drain_until_ms;
+    int parked_count;
+    SimRequest *parked[AGENT_PARKED];
     int64_t resumed_ms; /* when a pause ended last */
     int64_t tick_at_us;
     int64_t arrive_us[CONNECTIONS]; /* of the last call */
@@ -56,6 +73,21 @@ void agent_catalog_refresh(SimAgent *agent);
 void agent_call_ended(SimAgent *agent, SimCall *call);
 void agent_event(Sim *sim, const Event *event);
 void agent_run_tick(SimAgent *agent);
+
+/* Batches whose partition has changed hands go on. */
+void agent_resume_parked(SimAgent *agent);
+
+/* agent_lease.c */
+void agent_beat_after(SimAgent *agent, int64_t delay_ms);
+void agent_beat(SimAgent *agent);
+void agent_heartbeat_ended(SimAgent *agent, const SimCall *call);
+void agent_catalog_read(SimAgent *agent, const SimCall *call, bool answered);
+void agent_look_after_drain(SimAgent *agent);
+void agent_news(SimAgent *agent, const News *news);
+void agent_hand_over(SimAgent *agent);
+void agent_round_listed(SimAgent *agent, const SimCall *call);
+void agent_round_given(SimAgent *agent, const SimCall *call);
+void agent_round_tick(SimAgent *agent);
 
 /* agent_log.c */
 Log *agent_log_new(SimAgent *agent);

@@ -26,6 +26,8 @@ void brain_reset(Brain *brain)
         PartitionRow *row = &brain->partitions[i];
         row->leader = BRAIN_NOBODY;
         row->epoch = 0;
+        row->next = BRAIN_NOBODY;
+        row->overruled = false;
         row->end_offset = 0;
         row->held_by = 0;
         row->entry_count = 0;
@@ -40,6 +42,8 @@ void brain_reset(Brain *brain)
     brain->answer_count = 0;
     brain->next_agent_id = 1;
     brain->assigner = 0;
+    brain->balanced = 0;
+    brain->was_balanced = false;
 }
 
 BrainTx *brain_tx_new(Brain *brain, TxKind kind, int *number)
@@ -48,6 +52,7 @@ BrainTx *brain_tx_new(Brain *brain, TxKind kind, int *number)
         BrainTx *tx = &brain->txs[i];
         if (!tx->open) {
             tx->open = true;
+            tx->number = ++brain->tx_count;
             tx->kind = kind;
             tx->partitions_held = 0;
             tx->agents_held = 0;
@@ -56,7 +61,8 @@ BrainTx *brain_tx_new(Brain *brain, TxKind kind, int *number)
             tx->partition_count = 0;
             tx->batch_count = 0;
             tx->agent = BRAIN_NOBODY;
-            tx->move_count = 0;
+            tx->change_count = 0;
+            tx->balanced = false;
             tx->notices_taken = 0;
             *number = i;
             return tx;
@@ -100,9 +106,9 @@ void brain_release(Brain *brain, int number)
     tx->open = false;
 }
 
-bool brain_is_open(const Brain *brain, int tx)
+uint32_t brain_tx_number(const Brain *brain, int tx)
 {
-    return brain->txs[tx].open;
+    return brain->txs[tx].open ? brain->txs[tx].number : 0;
 }
 
 bool brain_object_is_held(const Brain *brain, int64_t object_id)
@@ -187,8 +193,8 @@ void brain_end(Brain *brain, int number)
     brain_release(brain, number);
 }
 
-/* The log of PostgreSQL is one: what was durable first is kept first. Open transactions hold what they changed, so
- * the order in which they are ended does not matter. */
+/* The log of PostgreSQL is one: what was durable first is kept first. Open transactions hold what they
+ * changed, so the order in which they are ended does not matter. */
 void brain_restart(Brain *brain)
 {
     for (int i = 0; i < BRAIN_TXS; i++) {
@@ -217,10 +223,9 @@ static int64_t brain_object_new(Brain *brain, bool is_inline, int32_t agent_id, 
     if (brain->next_object_id == BRAIN_OBJECTS) {
         sim_bail_out("more objects than a simulation can hold");
     }
-    brain->objects[brain->next_object_id] = (BrainObject){ .state = OBJECT_INTENT,
-                                                           .is_inline = is_inline,
-                                                           .agent_id = agent_id,
-                                                           .expires_us = expires_us };
+    brain->objects[brain->next_object_id] = (BrainObject){
+        .state = OBJECT_INTENT, .is_inline = is_inline, .agent_id = agent_id, .expires_us = expires_us
+    };
     return brain->next_object_id++;
 }
 
@@ -255,6 +260,16 @@ BrainObject *brain_object(Brain *brain, int64_t id)
     return &brain->objects[id];
 }
 
+int64_t brain_object_count(const Brain *brain)
+{
+    return brain->next_object_id;
+}
+
+int64_t brain_end_offset(const Brain *brain, int partition)
+{
+    return brain->partitions[partition].end_offset;
+}
+
 const BrainEntry *brain_entries(const Brain *brain, int partition, int *count)
 {
     *count = brain->partitions[partition].entry_count;
@@ -264,7 +279,8 @@ const BrainEntry *brain_entries(const Brain *brain, int partition, int *count)
 void brain_read_leases(const Brain *brain, BrainLease *leases)
 {
     for (int i = 0; i < SIM_PARTITIONS; i++) {
-        leases[i] = (BrainLease){ brain->partitions[i].leader, brain->partitions[i].epoch };
+        leases[i] = (BrainLease){ brain->partitions[i].leader, brain->partitions[i].epoch,
+                                  brain->partitions[i].next };
     }
 }
 

@@ -1,10 +1,11 @@
-/* brain.h: PostgreSQL as the agents of a simulation see it: transactions over tables in memory, decided by the
- * product's own commit_decide.c and lease planner. A transaction decides when it begins, under its locks, shows what
- * it did when it ends, and is durable some time before that. A restart ends all that are open: what was durable
- * stays, though nobody was told; the rest was never there. A failover is the same, where durable means that the
- * standby has it.
+/* brain.h: PostgreSQL as the agents of a simulation see it: transactions over tables in memory, decided by
+ * the product's own commit_decide.c and lease planner. A transaction decides when it begins, under its locks,
+ * shows what it did when it ends, and is durable some time before that. A restart ends all that are open:
+ * what was durable stays, though nobody was told; the rest was never there. A failover is the same, where
+ * durable means that the standby has it.
  *
- * Included beside agent/log/log.h, whose names for answers are commit_decide.h's too: hence names of its own. */
+ * Included beside agent/log/log.h, whose names for answers are commit_decide.h's too: hence names of its own.
+ */
 #ifndef STREAMHOUSE_SIM_BRAIN_H
 #define STREAMHOUSE_SIM_BRAIN_H
 
@@ -64,6 +65,7 @@ typedef struct BrainCommit {
 typedef struct BrainLease {
     int32_t leader; /* agent id, BRAIN_NOBODY */
     int32_t epoch;
+    int32_t next; /* who is to lead then, BRAIN_NOBODY */
 } BrainLease;
 
 typedef struct BrainHeartbeat {
@@ -71,6 +73,8 @@ typedef struct BrainHeartbeat {
     int64_t incarnation;
     int64_t known_version;
     int64_t ttl_us;
+    bool draining;
+    uint32_t partitions; /* a hand-over's, as a set */
 } BrainHeartbeat;
 
 typedef struct BrainHeartbeatAnswer {
@@ -89,7 +93,13 @@ typedef struct BrainEntry {
     int32_t producer; /* BRAIN_NOBODY: SQL's */
 } BrainEntry;
 
-typedef enum ObjectState { OBJECT_NONE, OBJECT_INTENT, OBJECT_LIVE, OBJECT_DELETING, OBJECT_GONE } ObjectState;
+typedef enum ObjectState {
+    OBJECT_NONE,
+    OBJECT_INTENT,
+    OBJECT_LIVE,
+    OBJECT_DELETING,
+    OBJECT_GONE
+} ObjectState;
 
 typedef struct BrainObject {
     ObjectState state;
@@ -108,18 +118,21 @@ void brain_free(Brain *brain);
 /* Empty tables, as the configuration wants them. */
 void brain_reset(Brain *brain);
 
-/* A transaction begins and decides. Its end comes when tx_ends() is called for it; answers are written at once, and
- * are to be told only then. */
+/* A transaction begins and decides. Its end comes when tx_ends() is called for it; answers are written at
+ * once, and are to be told only then. */
 BrainBegun brain_begin_commit(Brain *brain, const BrainCommit *commit, BrainAnswer *answers);
 BrainBegun brain_begin_heartbeat(Brain *brain, const BrainHeartbeat *heartbeat, BrainHeartbeatAnswer *answer);
 BrainBegun brain_begin_leave(Brain *brain, const BrainHeartbeat *heartbeat);
+/* An agent gives the heartbeat's partitions to their next leaders. */
+BrainBegun brain_begin_hand_over(Brain *brain, const BrainHeartbeat *heartbeat);
 /* A session of SQL locks a partition, and appends to it or does not. */
 BrainBegun brain_begin_session(Brain *brain, int partition, int32_t records);
 /* The transaction is durable from durable_us on and ends at end_us. */
 void brain_set_end(Brain *brain, int tx, int64_t durable_us, int64_t end_us);
 /* What it did is there for everybody. */
 void brain_end(Brain *brain, int tx);
-bool brain_is_open(const Brain *brain, int tx);
+/* Another one for each transaction that ever was; 0: it is over. */
+uint32_t brain_tx_number(const Brain *brain, int tx);
 /* All transactions end, in one way or the other; calls whose transaction ended are told nothing. */
 void brain_restart(Brain *brain);
 
@@ -132,8 +145,16 @@ void brain_read_leases(const Brain *brain, BrainLease *leases);
 void brain_reap(Brain *brain, bool last);
 
 BrainObject *brain_object(Brain *brain, int64_t id);
+/* Ids are below it. */
+int64_t brain_object_count(const Brain *brain);
+int64_t brain_end_offset(const Brain *brain, int partition);
 const BrainEntry *brain_entries(const Brain *brain, int partition, int *count);
 /* Agents that count as alive, as a set of their places. */
+/* Was the agent overruled when the partition got its present leader: it was to hand it over, and had not? */
+bool brain_was_overruled(const Brain *brain, int partition);
+/* The agents that may lead are those for which the last plan was carried out, and nothing is being handed
+ * over. */
+bool brain_is_balanced(const Brain *brain);
 uint32_t brain_live_agents(const Brain *brain);
 int32_t brain_agent_id(const Brain *brain, int agent);
 

@@ -1,5 +1,5 @@
-/* brain_commit.c: sh_commit_object() and sh_commit_inline() around the product's commit_decide.c, step by step as
- * src/commit.c has them: locks, then what was committed before them, then the decision. */
+/* brain_commit.c: sh_commit_object() and sh_commit_inline() around the product's commit_decide.c, step by
+ * step as src/commit.c has them: locks, then what was committed before them, then the decision. */
 #include "test/sim/brain_internal.h"
 
 static CommitPartition *tx_partition(BrainTx *tx, const CommitRow *row)
@@ -124,8 +124,8 @@ static void tx_read_answers(Brain *brain, BrainTx *tx, const BrainCommit *commit
             CommitBatch *batch = &tx->batches[j];
             if (batch->row.batch == row->answer.batch) {
                 batch->repeated = true;
-                batch->answer = (CommitAnswer){ (CommitStatus)row->status, row->answer.error,
-                                                row->answer.base_offset };
+                batch->answer =
+                    (CommitAnswer){ (CommitStatus)row->status, row->answer.error, row->answer.base_offset };
                 sim_cover(brain->sim, COVER_KEPT_ANSWER);
             }
         }

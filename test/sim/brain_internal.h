@@ -9,6 +9,9 @@
 typedef struct PartitionRow {
     int32_t leader;
     int32_t epoch;
+    int32_t next;
+    bool overruled;
+    int64_t hand_over_until_us;
     int64_t end_offset;
     int held_by; /* transaction, plus one */
     int entry_count;
@@ -18,6 +21,7 @@ typedef struct PartitionRow {
 
 typedef struct AgentRow {
     bool registered;
+    bool draining;
     int held_by;
     int32_t agent_id;
     int64_t incarnation;
@@ -36,14 +40,20 @@ typedef struct AnswerRow {
 
 typedef enum TxKind { TX_COMMIT, TX_LEASES, TX_SESSION } TxKind;
 
-typedef struct LeaseMove {
+typedef enum ChangeKind { CHANGE_MOVE, CHANGE_RELEASE, CHANGE_NEXT } ChangeKind;
+
+/* What a transaction does to a lease. */
+typedef struct LeaseChange {
+    ChangeKind kind;
     int partition;
-    int32_t leader;
-    int32_t before;
-} LeaseMove;
+    int32_t before; /* who leads */
+    int32_t agent;  /* who is to; of CHANGE_NEXT too */
+    bool overruled;
+} LeaseChange;
 
 typedef struct BrainTx {
     bool open;
+    uint32_t number;
     TxKind kind;
     int64_t durable_us;
     int64_t end_us;
@@ -66,16 +76,21 @@ typedef struct BrainTx {
     int agent; /* whose row changes; BRAIN_NOBODY: none */
     AgentRow row;
     int notices_taken;
-    int move_count;
-    LeaseMove moves[SIM_PARTITIONS];
+    bool balanced; /* nothing was left to be done */
+    uint32_t able;
+    int change_count;
+    LeaseChange changes[2 * SIM_PARTITIONS];
 } BrainTx;
 
 struct Brain {
     Sim *sim;
+    uint32_t tx_count;
     int64_t started_us;
     int64_t next_object_id;
     int32_t answer_count;
     int32_t next_agent_id;
+    uint32_t balanced; /* agents, as a set */
+    bool was_balanced;
     int assigner; /* the transaction with the advisory lock, plus one */
     PartitionRow partitions[SIM_PARTITIONS];
     AgentRow agents[SIM_AGENTS];

@@ -1,5 +1,5 @@
-/* config.c: draws the shape of a schedule. Most are small: two agents that fight about a partition find more in a
- * microsecond than ten that do not meet. */
+/* config.c: draws the shape of a schedule. Most are small: two agents that fight about a partition find more
+ * in a microsecond than ten that do not meet. */
 #include "test/sim/config.h"
 
 #include "test/sim/random.h"
@@ -51,7 +51,7 @@ SimConfig config_draw(uint64_t seed, bool leases)
         .commit_us = (int)random_between(&random, 100, slow ? 30000 : 4000),
         .put_ms = (int)random_between(&random, 2, slow ? 300 : 40),
         .timeout_ms = (int)(random_chance(&random, 30) ? random_between(&random, 40, 150)
-                                                        : random_between(&random, 400, 1500)),
+                                                       : random_between(&random, 400, 1500)),
         .clock_ppm = config_some(&random, 40, 1000),
     };
     config_draw_faults(&config, &random);

@@ -1,5 +1,5 @@
-/* config.h: the shape of one schedule: how many of everything, how slow, and which faults. Drawn from the seed; made
- * smaller when a schedule that failed is to be understood. */
+/* config.h: the shape of one schedule: how many of everything, how slow, and which faults. Drawn from the
+ * seed; made smaller when a schedule that failed is to be understood. */
 #ifndef STREAMHOUSE_SIM_CONFIG_H
 #define STREAMHOUSE_SIM_CONFIG_H
 
@@ -13,27 +13,28 @@ enum {
     SIM_BATCHES = 8, /* of one producer to one partition */
 };
 
-/* X(field, least): what there is less of in a smaller schedule. Faults are in percent, or how often in a schedule. */
+/* X(field, least): what there is less of in a smaller schedule. Faults are in percent, or how often in a
+ * schedule. */
 #define SIM_CONFIG(X)                                                                                        \
     X(agents, 1)                                                                                             \
     X(partitions, 1)                                                                                         \
     X(producers, 0)                                                                                          \
     X(batches, 1)                                                                                            \
-    X(faults_ms, 50)  /* after that everything works */                                                      \
+    X(faults_ms, 50)     /* after that everything works */                                                   \
     X(fault_every_ms, 0) /* 0: no faults but those in percent */                                             \
     X(ttl_ms, 100)                                                                                           \
-    X(network_us, 50)    /* slowest way from an agent to PostgreSQL, or a client to an agent */              \
-    X(commit_us, 50)     /* longest transaction */                                                           \
+    X(network_us, 50) /* slowest way from an agent to PostgreSQL, or a client to an agent */                 \
+    X(commit_us, 50)  /* longest transaction */                                                              \
     X(put_ms, 1)                                                                                             \
-    X(timeout_ms, 20)    /* of a Produce request */                                                          \
-    X(clock_ppm, 0)      /* clocks run faster or slower by as much */                                        \
+    X(timeout_ms, 20) /* of a Produce request */                                                             \
+    X(clock_ppm, 0)   /* clocks run faster or slower by as much */                                           \
     X(kills, 0)                                                                                              \
     X(pauses, 0)                                                                                             \
     X(drains, 0)                                                                                             \
     X(cuts, 0)                                                                                               \
     X(blackouts, 0)                                                                                          \
     X(restarts, 0)                                                                                           \
-    X(sessions, 0)       /* of SQL that lock partitions, and append */                                       \
+    X(sessions, 0) /* of SQL that lock partitions, and append */                                             \
     X(disconnects, 0)                                                                                        \
     X(outages, 0)                                                                                            \
     X(put_fails, 0)                                                                                          \

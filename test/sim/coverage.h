@@ -1,5 +1,5 @@
-/* coverage.h: what schedules are about, and how many met it. What no schedule of a long run meets is not tested by
- * it: the run fails. */
+/* coverage.h: what schedules are about, and how many met it. What no schedule of a long run meets is not
+ * tested by it: the run fails. */
 #ifndef STREAMHOUSE_SIM_COVERAGE_H
 #define STREAMHOUSE_SIM_COVERAGE_H
 
@@ -18,8 +18,11 @@
     X(ROLLED_BACK, "a restart rolled back an open transaction") \
     X(KEPT_OPEN, "a restart kept a transaction that nobody had been told of") \
     X(EXPIRY, "a lease of an agent that was taken for dead moved") \
-    X(HANDOVER, "a lease moved between agents that lived") \
-    X(LEFT, "a draining agent's lease moved") \
+    X(HANDOVER, "a lease was to move between agents that lived") \
+    X(HANDED, "an agent handed a lease over itself") \
+    X(OVERRULED, "an agent that did not hand over in time was overruled") \
+    X(PARKED, "a batch waited while its partition changed hands") \
+    X(LEFT, "a lease that nobody held got a leader") \
     X(LAPSE, "an agent's lease lapsed and was renewed") \
     X(REPLACED, "an agent came back under its name") \
     X(NOT_LEADER, "a request met an agent that does not lead") \

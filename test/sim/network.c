@@ -150,7 +150,8 @@ static void call_commit(Sim *sim, SimCall *call)
                            .count = call->count };
     BrainBegun begun = brain_begin_commit(sim->brain, &commit, call->answers);
     if (begun.outcome == BRAIN_BUSY && call->give_up_us > sim->now_us) {
-        int64_t again_us = begun.busy_until_us + 1 < call->give_up_us ? begun.busy_until_us + 1 : call->give_up_us;
+        int64_t again_us =
+            begun.busy_until_us + 1 < call->give_up_us ? begun.busy_until_us + 1 : call->give_up_us;
         sim_cover(sim, COVER_WAITED);
         call_run_until(sim, call, again_us);
         call_at(sim, call, again_us, EVENT_CALL_ARRIVE);
@@ -191,12 +192,15 @@ static void call_carry_out(Sim *sim, SimCall *call)
 {
     switch (call->kind) {
     case CALL_HEARTBEAT:
-        call_leases(sim, call,
-                    brain_begin_heartbeat(sim->brain, &call->heartbeat, &call->heartbeat_answer));
+        call_leases(sim, call, brain_begin_heartbeat(sim->brain, &call->heartbeat, &call->heartbeat_answer));
         break;
     case CALL_LEAVE:
         call_leases(sim, call, brain_begin_leave(sim->brain, &call->heartbeat));
         break;
+    case CALL_HAND_OVER:
+        call_begun(sim, call, brain_begin_hand_over(sim->brain, &call->heartbeat));
+        break;
+    case CALL_LIST:
     case CALL_CATALOG:
         brain_read_leases(sim->brain, call->leases);
         call_answer(sim, call, BRAIN_ANSWERED);
@@ -277,7 +281,8 @@ static void put_finish(Sim *sim, const SimCall *call)
                                                    : COVER_PUT_FAILED);
 }
 
-void network_put(Sim *sim, SimAgent *agent, int64_t object_id, int deadline_ms, PutFinished done, void *argument)
+void network_put(Sim *sim, SimAgent *agent, int64_t object_id, int deadline_ms, PutFinished done,
+                 void *argument)
 {
     SimCall *call = call_new(sim, agent, CALL_PUT);
     BrainObject *object = brain_object(sim->brain, object_id);
@@ -320,12 +325,17 @@ void network_cut(Sim *sim, SimAgent *agent)
     for (int i = 0; i < CONNECTIONS; i++) {
         agent->busy_us[i] = 0;
     }
+    sim_at(sim, (agent->cut_off_until_us > sim->now_us ? agent->cut_off_until_us : sim->now_us) + NOTICE_US,
+           EVENT_AGENT_NOTIFY, agent->index, agent->life);
 }
 
 void network_brain_down(Sim *sim, int64_t until_us)
 {
     brain_restart(sim->brain);
     sim->brain_down_until_us = until_us;
+    for (int i = 0; i < sim->config.agents; i++) {
+        sim_at(sim, until_us + NOTICE_US, EVENT_AGENT_NOTIFY, i, sim->agents[i].life);
+    }
     for (int i = 0; i < sim->call_count; i++) {
         SimCall *call = &sim->calls[i];
         if (!call->used || call->kind == CALL_PUT) {
@@ -344,12 +354,25 @@ void network_forget_agent(Sim *sim, SimAgent *agent)
 {
     for (int i = 0; i < sim->call_count; i++) {
         SimCall *call = &sim->calls[i];
-        if (call->used && call->agent == agent->index && call->agent_life == agent->life && call->agent_waits) {
+        if (call->used && call->agent == agent->index && call->agent_life == agent->life &&
+            call->agent_waits) {
             call->agent_waits = false;
             agent_log_call_ended(agent, call, BRAIN_UNKNOWN);
             call_release_if_over(sim, call);
         }
     }
+}
+
+bool network_may_ask(const Sim *sim, int64_t first, int64_t end)
+{
+    for (int i = 0; i < sim->call_count; i++) {
+        const SimCall *call = &sim->calls[i];
+        if (call->used && call->kind == CALL_COMMIT && call->brain_waits && call->id >= first &&
+            call->id < end) {
+            return true;
+        }
+    }
+    return false;
 }
 
 bool network_is_idle(const Sim *sim)

@@ -1,5 +1,5 @@
-/* producer.h: idempotent Kafka producers: at most five requests in flight on a connection, replies in order, a batch
- * that failed sent again, by whoever is said to lead by then. */
+/* producer.h: idempotent Kafka producers: at most five requests in flight on a connection, replies in order,
+ * a batch that failed sent again, by whoever is said to lead by then. */
 #ifndef STREAMHOUSE_SIM_PRODUCER_H
 #define STREAMHOUSE_SIM_PRODUCER_H
 
@@ -34,7 +34,7 @@ struct SimRequest {
     int answers;
     KafkaError error;
     int64_t base_offset;
-    int64_t replied_us; /* when the reply reaches the client */
+    int64_t replied_us;  /* when the reply reaches the client */
     int64_t deadline_ms; /* on the agent's clock */
 };
 

@@ -1,4 +1,5 @@
-/* sim.c: events in the order of their time, and the run of one schedule from empty tables to the last check. */
+/* sim.c: events in the order of their time, and the run of one schedule from empty tables to the last check.
+ */
 #include "test/sim/sim.h"
 
 #include <stdarg.h>
@@ -45,8 +46,8 @@ void sim_at(Sim *sim, int64_t at_us, EventKind kind, int index, uint32_t life)
     if (sim->event_count == SIM_EVENTS) {
         sim_bail_out("more events than a simulation can hold");
     }
-    Event event = { at_us < sim->now_us ? sim->now_us : at_us, sim->event_order++, (uint16_t)kind, (uint16_t)index,
-                    life };
+    Event event = { at_us < sim->now_us ? sim->now_us : at_us, sim->event_order++, (uint16_t)kind,
+                    (uint16_t)index, life };
     int place = sim->event_count++;
     while (place > 0 && event_is_before(&event, &sim->events[(place - 1) / 2])) {
         sim->events[place] = sim->events[(place - 1) / 2];
@@ -132,6 +133,7 @@ static void sim_reset(Sim *sim, uint64_t seed, const SimConfig *config)
     sim->brain_down_until_us = 0;
     sim->store_down_until_us = 0;
     sim->request_count = 0;
+    sim->news_count = 0;
     network_reset(sim);
     brain_reset(sim->brain);
     producer_reset(sim);
@@ -152,6 +154,9 @@ static void sim_dispatch(Sim *sim, const Event *event)
     case EVENT_AGENT_BEAT:
     case EVENT_AGENT_TICK:
     case EVENT_AGENT_NOTIFY:
+    case EVENT_AGENT_NEWS:
+    case EVENT_AGENT_HAND_OVER:
+    case EVENT_AGENT_ROUND:
         agent_event(sim, event);
         break;
     case EVENT_CALL_ARRIVE:
@@ -207,7 +212,7 @@ void sim_run(Sim *sim, uint64_t seed, const SimConfig *config)
         sim->now_us = event.at_us;
         sim->steps++;
         sim_dispatch(sim, &event);
-        if (sim->now_us > give_up_us) {
+        if (sim->now_us > give_up_us || sim->steps > SIM_STEPS_MAX) {
             sim_wrong(sim, "not everything is through long after everything works again");
         }
     }

@@ -1,5 +1,5 @@
-/* sim.h: one schedule: a clock that only events move, the events, and everybody who lives by them. True time is in
- * microseconds; an agent knows only its own clock, which has another zero and perhaps another speed.
+/* sim.h: one schedule: a clock that only events move, the events, and everybody who lives by them. True time
+ * is in microseconds; an agent knows only its own clock, which has another zero and perhaps another speed.
  *
  *   simulate.c  arguments, progress, coverage          producer.c  Kafka clients
  *   sim.c       events, the run                        agent.c     an agent's lease and log: the product's
@@ -23,6 +23,8 @@ enum {
     SIM_EVENTS = 4096,
     SIM_CALLS = 512,
     SIM_REQUESTS = 4096,
+    SIM_NEWS = 4096, /* under way at once, at most */
+    SIM_STEPS_MAX = 200000,
     SIM_CALM_MS = 30000 /* when everything works, all is through within this time */
 };
 
@@ -36,20 +38,23 @@ typedef enum EventKind {
     EVENT_CALM,
     EVENT_REAP,
     EVENT_BRAIN_UP,
-    EVENT_SESSION_END,   /* index: transaction */
-    EVENT_AGENT_START,   /* index: agent */
-    EVENT_AGENT_RESUME,  /* index: agent */
-    EVENT_AGENT_BEAT,    /* index: agent; life */
-    EVENT_AGENT_TICK,    /* index: agent; life */
-    EVENT_AGENT_NOTIFY,  /* index: agent; life */
-    EVENT_CALL_ARRIVE,   /* index: call; life: its generation, as for the next ones */
-    EVENT_CALL_END,      /* its transaction's */
+    EVENT_SESSION_END,     /* index: transaction */
+    EVENT_AGENT_START,     /* index: agent */
+    EVENT_AGENT_RESUME,    /* index: agent */
+    EVENT_AGENT_BEAT,      /* index: agent; life */
+    EVENT_AGENT_TICK,      /* index: agent; life */
+    EVENT_AGENT_NOTIFY,    /* index: agent; life: it listens again, after its connection died */
+    EVENT_AGENT_NEWS,      /* index: news */
+    EVENT_AGENT_HAND_OVER, /* index: agent; life: it is to hand over */
+    EVENT_AGENT_ROUND,     /* index: agent; life: looks after its hand-over */
+    EVENT_CALL_ARRIVE,     /* index: call; life: its generation, as for the next ones */
+    EVENT_CALL_END,        /* its transaction's */
     EVENT_CALL_ANSWER,
     EVENT_CALL_LOST,
-    EVENT_PUT_LATE,      /* index: object */
+    EVENT_PUT_LATE,       /* index: object */
     EVENT_REQUEST_ARRIVE, /* index: request */
     EVENT_REQUEST_TIMEOUT,
-    EVENT_PRODUCER,      /* index: producer */
+    EVENT_PRODUCER, /* index: producer */
     EVENT_PRODUCER_METADATA
 } EventKind;
 
@@ -60,6 +65,15 @@ typedef struct Event {
     uint16_t index;
     uint32_t life;
 } Event;
+
+/* What one agent hears of one partition. */
+typedef struct News {
+    uint8_t agent;
+    uint8_t partition;
+    uint32_t life;
+    int32_t leader;
+    int32_t epoch;
+} News;
 
 struct Sim {
     uint64_t seed;
@@ -84,6 +98,8 @@ struct Sim {
     SimProducer *producers; /* SIM_PRODUCERS */
     SimRequest *requests;   /* SIM_REQUESTS */
     SimCall *calls;         /* SIM_CALLS */
+    uint32_t news_count;
+    News news[SIM_NEWS];
     Event events[SIM_EVENTS];
 };
 _Static_assert((int)COVERS <= 64, "a schedule's coverage is a set in one number");
@@ -132,16 +148,19 @@ static inline int64_t sim_way_us(Sim *sim)
     return 20 + random_below(&sim->random, most_us);
 }
 
-/* agent.c: all agents hear that leaders changed. */
-void sim_notify(Sim *sim);
+/* agent_lease.c: all agents hear who leads a partition now; an agent hears that it is to hand over. */
+void sim_tell_leader(Sim *sim, int partition, int32_t leader, int32_t epoch);
+void sim_tell_hand_over(Sim *sim, int agent);
 
 /* fault.c */
 void fault_start(Sim *sim);
 void fault_event(Sim *sim, const Event *event);
 
 /* check.c */
-/* No two agents would take a batch for the same partition now. */
+/* No agent would take a batch for a partition that is another's by now. */
 void check_leaders(Sim *sim);
+/* The producer was told so. */
+void check_acknowledged(Sim *sim, int producer, int partition, int batch);
 void check_end(Sim *sim);
 
 #endif
