@@ -126,6 +126,8 @@ void agent_call_ended(SimAgent *agent, SimCall *call)
         break;
     case CALL_LEAVE:
         agent_kill(agent);
+        sim_after(agent->sim, random_below(&agent->sim->random, agent->sim->config.ttl_ms * (int64_t)SIM_MS_US),
+                  EVENT_AGENT_START, agent->index, 0);
         break;
     case CALL_CATALOG:
         agent_catalog_read(agent, call, call->outcome == BRAIN_ANSWERED);

@@ -36,6 +36,9 @@ struct SimAgent {
     bool catalog_reading;
     bool catalog_wanted;
     bool catalog_fresh;
+    uint32_t catalog_begun;
+    uint32_t catalog_read;  /* the one that was answered last */
+    uint32_t round_catalog; /* says what became of the hand-over */
     bool woken;
     RoundState round;
     int64_t round_until_ms;

@@ -89,6 +89,7 @@ void agent_catalog_refresh(SimAgent *agent)
     if (!agent->catalog_reading) {
         agent->catalog_wanted = false;
         agent->catalog_reading = true;
+        agent->catalog_begun++;
         SimCall *call = network_call(agent->sim, agent, CONNECTION_READ, CALL_CATALOG);
         call->id = (int64_t)agent->lease.renewals;
     }
@@ -111,6 +112,7 @@ void agent_catalog_read(SimAgent *agent, const SimCall *call, bool answered)
     agent->catalog_fresh = answered;
     agent->catalog_reading = false;
     if (answered) {
+        agent->catalog_read = agent->catalog_begun;
         lease_clock_learned(&agent->lease, (uint64_t)call->id);
     }
     if (agent->catalog_wanted) {
@@ -205,7 +207,7 @@ void agent_round_given(SimAgent *agent, const SimCall *call)
     agent->round_until_ms = agent_ms(agent) + TOLD_MS;
     (void)call;
     /* What became of it, or of an answer that was lost, stands in the catalog. */
-    agent->catalog_fresh = false;
+    agent->round_catalog = agent->catalog_begun + 1;
     agent_catalog_refresh(agent);
     round_look_after(agent);
 }
@@ -226,7 +228,7 @@ void agent_round_tick(SimAgent *agent)
     if (agent->round == ROUND_FINISHING && (late || round_is_finished(agent))) {
         agent->round = ROUND_GIVING;
         agent_fill_heartbeat(agent, network_call(agent->sim, agent, CONNECTION_CONTROL, CALL_HAND_OVER));
-    } else if (agent->round == ROUND_TOLD && agent->catalog_fresh) {
+    } else if (agent->round == ROUND_TOLD && agent->catalog_read >= agent->round_catalog) {
         round_end(agent);
         agent_look_after_drain(agent);
     } else if (agent->round == ROUND_FINISHING || agent->round == ROUND_TOLD) {

@@ -27,7 +27,7 @@ void brain_reset(Brain *brain)
         row->leader = BRAIN_NOBODY;
         row->epoch = 0;
         row->next = BRAIN_NOBODY;
-        row->overruled = false;
+        row->overruled_epoch = 0;
         row->end_offset = 0;
         row->held_by = 0;
         row->entry_count = 0;

@@ -150,8 +150,8 @@ int64_t brain_object_count(const Brain *brain);
 int64_t brain_end_offset(const Brain *brain, int partition);
 const BrainEntry *brain_entries(const Brain *brain, int partition, int *count);
 /* Agents that count as alive, as a set of their places. */
-/* Was the agent overruled when the partition got its present leader: it was to hand it over, and had not? */
-bool brain_was_overruled(const Brain *brain, int partition);
+/* The last epoch that began because an agent that was to hand the partition over had not; 0: none. */
+int32_t brain_overruled_epoch(const Brain *brain, int partition);
 /* The agents that may lead are those for which the last plan was carried out, and nothing is being handed
  * over. */
 bool brain_is_balanced(const Brain *brain);

@@ -10,7 +10,7 @@ typedef struct PartitionRow {
     int32_t leader;
     int32_t epoch;
     int32_t next;
-    bool overruled;
+    int32_t overruled_epoch;
     int64_t hand_over_until_us;
     int64_t end_offset;
     int held_by; /* transaction, plus one */

@@ -372,7 +372,7 @@ static void apply_change(Brain *brain, const BrainTx *tx, const LeaseChange *cha
         return;
     }
     row->leader = change->agent;
-    row->overruled = change->overruled;
+    row->overruled_epoch = change->overruled ? row->epoch + 1 : row->overruled_epoch;
     for (int i = 0; i < SIM_AGENTS; i++) {
         brain->agents[i].notices += change_touches(change, brain->agents[i].agent_id) && i != tx->agent;
     }
@@ -404,9 +404,9 @@ void brain_apply_leases(Brain *brain, BrainTx *tx)
     check_leaders(brain->sim);
 }
 
-bool brain_was_overruled(const Brain *brain, int partition)
+int32_t brain_overruled_epoch(const Brain *brain, int partition)
 {
-    return brain->partitions[partition].overruled;
+    return brain->partitions[partition].overruled_epoch;
 }
 
 bool brain_is_balanced(const Brain *brain)

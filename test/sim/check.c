@@ -7,8 +7,8 @@
  */
 static void check_leader(Sim *sim, const SimAgent *agent, int partition, const BrainLease *lease)
 {
-    bool stale = agent->topic->partitions[partition]->epoch < lease->epoch &&
-                 !brain_was_overruled(sim->brain, partition);
+    int32_t known = agent->topic->partitions[partition]->epoch;
+    bool stale = known < lease->epoch && known >= brain_overruled_epoch(sim->brain, partition);
     if (stale && agent_leads(agent, partition)) {
         sim_trace(sim, "agent %d would accept for partition %d under epoch %d", agent->index, partition,
                   agent->topic->partitions[partition]->epoch);

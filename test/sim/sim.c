@@ -208,6 +208,9 @@ void sim_run(Sim *sim, uint64_t seed, const SimConfig *config)
     sim_reset(sim, seed, config);
     int64_t give_up_us = (config->faults_ms + SIM_CALM_MS) * (int64_t)SIM_MS_US;
     while (!sim->wrong && !sim_is_over(sim)) {
+        if (sim->event_count == 0) {
+            sim_bail_out("nothing happens any more");
+        }
         Event event = sim_next_event(sim);
         sim->now_us = event.at_us;
         sim->steps++;

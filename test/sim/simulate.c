@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/journal.h"
 #include "test/sim/campaign.h"
 
 static _Noreturn void usage(void)
@@ -51,6 +52,7 @@ int main(int argument_count, char **arguments)
             usage();
         }
     }
+    setvbuf(stdout, NULL, _IOLBF, 0);
     campaign_run(&campaign);
     bool complete = campaign_print_coverage(&campaign);
     if (campaign.wrong) {
