@@ -71,6 +71,7 @@ void agent_start(Sim *sim, SimAgent *agent)
         partition->high_watermark = OFFSET_UNKNOWN;
         partition->log_start_offset = OFFSET_UNKNOWN;
         partition->contended_until_ms = 0;
+        partition->appends = NULL; /* the process that had them is gone */
     }
     topic->config.write_path = (WritePath)random_below(&sim->random, WRITE_PATHS);
     agent_enter(agent);
@@ -136,7 +137,7 @@ void agent_call_ended(SimAgent *agent, SimCall *call)
         agent_round_listed(agent, call);
         break;
     case CALL_HAND_OVER:
-        agent_round_given(agent, call);
+        agent_round_given(agent);
         break;
     default:
         agent_enter(agent);
@@ -205,7 +206,7 @@ static void agent_refuse(SimAgent *agent, SimRequest *request)
                            .base_sequence = stream->sequences[request->batch] };
     log_refused_elsewhere(agent->log, agent->topic->partitions[request->partition], &header, agent_ms(agent));
     sim_cover(agent->sim, COVER_NOT_LEADER);
-    request->deadline_ms = INT64_MAX;
+    request->deadline_ms = agent_ms(agent);
     request_answered(request, KAFKA_ERROR_NOT_LEADER_OR_FOLLOWER, OFFSET_UNKNOWN);
 }
 

@@ -16,7 +16,7 @@ typedef enum AgentState {
 } AgentState;
 
 /* Of a hand-over. */
-typedef enum RoundState { ROUND_NONE, ROUND_LISTING, ROUND_FINISHING, ROUND_GIVING, ROUND_TOLD } RoundState;
+typedef enum RoundState { ROUND_NONE, ROUND_LISTING, ROUND_FINISHING, ROUND_GIVING, ROUND_ASKING } RoundState;
 
 enum { AGENT_PARKED = 64 };
 
@@ -36,9 +36,6 @@ struct SimAgent {
     bool catalog_reading;
     bool catalog_wanted;
     bool catalog_fresh;
-    uint32_t catalog_begun;
-    uint32_t catalog_read;  /* the one that was answered last */
-    uint32_t round_catalog; /* says what became of the hand-over */
     bool woken;
     RoundState round;
     int64_t round_until_ms;
@@ -89,7 +86,7 @@ void agent_look_after_drain(SimAgent *agent);
 void agent_news(SimAgent *agent, const News *news);
 void agent_hand_over(SimAgent *agent);
 void agent_round_listed(SimAgent *agent, const SimCall *call);
-void agent_round_given(SimAgent *agent, const SimCall *call);
+void agent_round_given(SimAgent *agent);
 void agent_round_tick(SimAgent *agent);
 
 /* agent_log.c */

@@ -3,7 +3,7 @@
 #include "test/sim/agent.h"
 #include "test/sim/producer.h"
 
-enum { BEATS_A_TTL = 5, FINISH_MS = 40, TOLD_MS = 30, ROUND_LOOK_MS = 2 };
+enum { BEATS_A_TTL = 5, FINISH_MS = 40, ROUND_LOOK_MS = 2 };
 
 void agent_beat_after(SimAgent *agent, int64_t delay_ms)
 {
@@ -89,7 +89,6 @@ void agent_catalog_refresh(SimAgent *agent)
     if (!agent->catalog_reading) {
         agent->catalog_wanted = false;
         agent->catalog_reading = true;
-        agent->catalog_begun++;
         SimCall *call = network_call(agent->sim, agent, CONNECTION_READ, CALL_CATALOG);
         call->id = (int64_t)agent->lease.renewals;
     }
@@ -112,7 +111,6 @@ void agent_catalog_read(SimAgent *agent, const SimCall *call, bool answered)
     agent->catalog_fresh = answered;
     agent->catalog_reading = false;
     if (answered) {
-        agent->catalog_read = agent->catalog_begun;
         lease_clock_learned(&agent->lease, (uint64_t)call->id);
     }
     if (agent->catalog_wanted) {
@@ -179,18 +177,30 @@ void agent_hand_over(SimAgent *agent)
     (void)network_call(agent->sim, agent, CONNECTION_CONTROL, CALL_LIST);
 }
 
+/* What it gave, or may have given, stays closed until it is certain who leads: a call that was not answered may yet be
+ * carried out, as long as the lease names a next leader. */
 void agent_round_listed(SimAgent *agent, const SimCall *call)
 {
+    uint32_t before = agent->closing;
+    if (call->outcome != BRAIN_ANSWERED) {
+        agent->round = before ? ROUND_ASKING : ROUND_NONE;
+        round_look_after(agent);
+        return;
+    }
     agent->closing = 0;
-    for (int i = 0; call->outcome == BRAIN_ANSWERED && i < agent->sim->config.partitions; i++) {
+    for (int i = 0; i < agent->sim->config.partitions; i++) {
         bool is_asked = call->leases[i].leader == agent->agent_id && call->leases[i].next != BRAIN_NOBODY &&
                         call->leases[i].epoch == agent->topic->partitions[i]->epoch;
-        if (is_asked && agent_leads(agent, i)) {
+        if (is_asked && (before & 1u << i || agent_leads(agent, i))) {
             agent->closing |= 1u << i;
+        }
+        if (call->leases[i].epoch > agent->topic->partitions[i]->epoch) {
+            agent_lead(agent, i, call->leases[i].leader, call->leases[i].epoch);
         }
     }
     if (!agent->closing) {
         round_end(agent);
+        agent_look_after_drain(agent);
         return;
     }
     agent->round = ROUND_FINISHING;
@@ -201,14 +211,9 @@ void agent_round_listed(SimAgent *agent, const SimCall *call)
     round_look_after(agent);
 }
 
-void agent_round_given(SimAgent *agent, const SimCall *call)
+void agent_round_given(SimAgent *agent)
 {
-    agent->round = ROUND_TOLD;
-    agent->round_until_ms = agent_ms(agent) + TOLD_MS;
-    (void)call;
-    /* What became of it, or of an answer that was lost, stands in the catalog. */
-    agent->round_catalog = agent->catalog_begun + 1;
-    agent_catalog_refresh(agent);
+    agent->round = ROUND_ASKING;
     round_look_after(agent);
 }
 
@@ -228,13 +233,10 @@ void agent_round_tick(SimAgent *agent)
     if (agent->round == ROUND_FINISHING && (late || round_is_finished(agent))) {
         agent->round = ROUND_GIVING;
         agent_fill_heartbeat(agent, network_call(agent->sim, agent, CONNECTION_CONTROL, CALL_HAND_OVER));
-    } else if (agent->round == ROUND_TOLD && agent->catalog_read >= agent->round_catalog) {
-        round_end(agent);
-        agent_look_after_drain(agent);
-    } else if (agent->round == ROUND_FINISHING || agent->round == ROUND_TOLD) {
-        if (agent->round == ROUND_TOLD && !agent->catalog_reading) {
-            agent_catalog_refresh(agent);
-        }
+    } else if (agent->round == ROUND_ASKING) {
+        agent->round = ROUND_LISTING;
+        (void)network_call(agent->sim, agent, CONNECTION_CONTROL, CALL_LIST);
+    } else if (agent->round == ROUND_FINISHING) {
         round_look_after(agent);
     }
 }

@@ -210,6 +210,28 @@ static int tx_plan(Brain *brain, int number, uint32_t live, uint32_t able, const
     return tx_carry_out(brain, number, agents, partitions);
 }
 
+/* Who seems dead may be about to be renewed: only whose row can be locked is dead, and stays so until this ends. */
+static uint32_t tx_lock_dead(Brain *brain, int number, uint32_t live)
+{
+    BrainTx *tx = &brain->txs[number];
+#ifdef MUTANT_TRUSTS_SNAPSHOT
+    return live;
+#endif
+    for (int i = 0; i < SIM_AGENTS; i++) {
+        AgentRow *row = &brain->agents[i];
+        if (!row->registered || live & 1u << i || i == tx->agent) {
+            continue;
+        }
+        if (row->held_by) {
+            live |= 1u << i;
+        } else {
+            row->held_by = number + 1;
+            tx->agents_held |= 1u << i;
+        }
+    }
+    return live;
+}
+
 static void tx_assign(Brain *brain, int number)
 {
     BrainTx *tx = &brain->txs[number];
@@ -222,6 +244,7 @@ static void tx_assign(Brain *brain, int number)
     brain->assigner = number + 1;
     tx->assigns = true;
     tx->able = able;
+    live = tx_lock_dead(brain, number, live);
     tx_end_hand_overs(brain, number, live);
     bool orphans = tx_has_orphans(brain, tx, live, &pending);
     bool changed = !brain->was_balanced || brain->balanced != able;

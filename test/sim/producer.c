@@ -120,7 +120,8 @@ static void producer_send(Sim *sim, SimProducer *producer, int partition, int ba
     const SimAgent *agent = &sim->agents[stream->leader];
     SimLine *line = &producer->lines[stream->leader];
     if (sim->request_count == SIM_REQUESTS) {
-        sim_bail_out("more requests than a simulation can hold");
+        sim_wrong(sim, "a client sends again and again");
+        return;
     }
     int number = sim->request_count++;
     SimRequest *request = &sim->requests[number];
