@@ -321,7 +321,8 @@ BrainBegun brain_begin_heartbeat(Brain *brain, const BrainHeartbeat *heartbeat, 
         return busy_with(brain, row->held_by);
     }
     bool renews = row->registered && row->incarnation == heartbeat->incarnation;
-    if (!renews && row->registered && row->previous_incarnation == heartbeat->incarnation) {
+    /* A first heartbeat that is overtaken by a successor's would take its place; a real one is seconds apart. */
+    if (!renews && row->registered && row->incarnation > heartbeat->incarnation) {
         return brain_refused(BRAIN_REPLACED);
     }
     if (!renews && brain->assigner) {
