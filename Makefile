@@ -14,7 +14,7 @@ OBJS        = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c))) $(COMMON:%=common/
 SHLIB_LINK  = -Wl,-Bsymbolic -lcurl -lcrypto -ljansson -llz4 -lzstd -lsnappy -lz -lisal -lm
 
 # The order in which the parts of the install script are concatenated.
-SQL_PARTS   = schema config topic access agent object segment inline producer offset commit_model commit prune watch delete_records retention produce fetch \
+SQL_PARTS   = schema config topic access lease agent object segment inline producer offset commit_model commit prune watch delete_records retention produce fetch \
               group group_protocol group_config group_assign group_convert group_heartbeat group_classic_member group_session group_offset \
               group_coordinator group_classic group_admin group_expire broker_config admin sample views cockpit role
 SQL_FILES   = $(foreach part,$(SQL_PARTS),$(wildcard src/$(part).sql))

@@ -53,6 +53,7 @@ struct Agent {
     struct Catalog *catalog;
     struct Log *log;
     struct Lease *lease;
+    struct HandOver *hand_over;
     struct Fetcher *fetcher;
     struct OffsetGather *offset_gather;
     struct GroupService *groups;

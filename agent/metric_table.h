@@ -85,6 +85,11 @@ METRIC(CATALOG_REFRESHES, COUNTER, "streamhouse_catalog_refreshes_total", "", "T
 METRIC(LEASE_HEARTBEATS, COUNTER, "streamhouse_lease_heartbeats_total", "", "Heartbeats that PostgreSQL answered.")
 METRIC(LEASE_HEARTBEATS_FAILED, COUNTER, "streamhouse_lease_heartbeat_failures_total", "", "Heartbeats that failed; without one for lease_ttl_ms the agent refuses produce requests.")
 METRIC(LEASE_PARTITIONS, GAUGE, "streamhouse_lease_partitions", "", "Partitions this agent leads.")
+METRIC(HAND_OVERS, COUNTER, "streamhouse_hand_overs_total", "", "Partitions that this agent gave to another one while both lived.")
+METRIC(HAND_OVERS_FAILED, COUNTER, "streamhouse_hand_overs_failed_total", "", "Partitions that it was to give up and still leads: somebody was writing to them in SQL.")
+METRIC(HAND_OVER_DURATION, SECONDS, "streamhouse_hand_over_duration_seconds", "", "From taking nothing new for partitions to knowing that others lead them.")
+METRIC(HAND_OVER_PARKED, GAUGE, "streamhouse_hand_over_parked_batches", "", "Batches that wait because their partition is changing hands. Their bytes count towards produce_bytes_max.")
+METRIC(HAND_OVER_PARKED_BATCHES, COUNTER, "streamhouse_hand_over_parked_batches_total", "", "Batches that waited because their partition was changing hands.")
 
 METRIC(OFFSET_COMMITS, COUNTER, "streamhouse_offset_commits_total", "", "OffsetCommit requests taken.")
 METRIC(OFFSET_COMMITS_REFUSED, COUNTER, "streamhouse_offset_commits_refused_total", "", "OffsetCommit requests that were told to come again, because too much was waiting.")

@@ -10,6 +10,7 @@
 #include "agent/catalog/catalog.h"
 #include "agent/group/service.h"
 #include "agent/jobs/chores.h"
+#include "agent/jobs/hand_over.h"
 #include "agent/jobs/lease.h"
 #include "agent/jobs/mover.h"
 #include "agent/jobs/reaper.h"
@@ -181,6 +182,7 @@ static void topic_deleted(void *context, Topic *topic)
 static void topic_moved(void *context, Topic *topic)
 {
     Agent *agent = context;
+    hand_over_moved(agent->hand_over);
     fetcher_lead(agent->fetcher, topic); /* fetches are served whoever leads; sessions tell their clients */
 }
 
@@ -262,14 +264,15 @@ static void data_free(Agent *agent)
 static Status jobs_module_start(Agent *agent)
 {
     agent->lease = lease_new(agent);
+    agent->hand_over = hand_over_new(agent);
     modules.watch = watch_new(agent);
     modules.reaper = reaper_new(agent);
     modules.mover = mover_new(agent);
     modules.chores = chores_new(agent);
     catalog_on_refresh(agent->catalog, broker_configs_read, agent);
     agent->roster = roster_service_new(agent);
-    bool made =
-        agent->lease && modules.watch && modules.reaper && modules.mover && modules.chores && agent->roster;
+    bool made = agent->lease && agent->hand_over && modules.watch && modules.reaper && modules.mover &&
+                modules.chores && agent->roster;
     return made ? status_ok() : modules_no_memory();
 }
 
@@ -294,6 +297,8 @@ static void jobs_module_stop(Agent *agent)
     mover_free(modules.mover);
     reaper_free(modules.reaper);
     watch_free(modules.watch);
+    hand_over_free(agent->hand_over);
+    agent->hand_over = NULL;
     lease_free(agent->lease);
     agent->lease = NULL;
 }
@@ -338,6 +343,21 @@ static void kafka_module_stop(Agent *agent)
     agent->kafka = NULL;
 }
 
+/* Leases: nothing of its own, but the first to drain. Others lead this agent's partitions before it closes
+ * its connections, so that clients know where to go. */
+
+static Status leases_module_start(Agent *agent)
+{
+    (void)agent;
+    return status_ok();
+}
+
+static void leases_module_drain(Agent *agent, const Module *module, ModuleDrained *drained)
+{
+    module_drains(module, drained);
+    lease_drain(agent->lease, module_drained, agent);
+}
+
 const Module agent_modules[] = {
     { .name = "brain", .start = brain_module_start, .stop = brain_module_stop },
     { .name = "store", .start = store_module_start, .stop = store_module_stop },
@@ -352,5 +372,6 @@ const Module agent_modules[] = {
       .reload = jobs_module_reload,
       .stop = jobs_module_stop },
     { .name = "kafka", .start = kafka_module_start, .drain = kafka_module_drain, .stop = kafka_module_stop },
+    { .name = "leases", .start = leases_module_start, .drain = leases_module_drain },
     { .name = NULL },
 };

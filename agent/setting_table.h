@@ -21,6 +21,10 @@ SETTING(agent_name, TEXT, "auto", 1, 249, "", AUTOMATIC,
         "Name of this agent, the same after a restart and unlike any other agent's. auto: the host's name and the Kafka port, like host-9092.")
 SETTING(zone, TEXT, "", 0, 249, "", 0,
         "Availability zone, told to clients as the broker's rack. Empty: none.")
+SETTING(agent_group, TEXT, "", 0, 249, "", 0,
+        "Group of agents this one belongs to. A topic with streamhouse.agent.group is led by agents of that group, as long as one is alive. Empty: none.")
+SETTING(lease_weight, COUNT, "100", 1, 10000, "", RELOADABLE,
+        "Share of the partitions that this agent leads, compared with the other agents'.")
 SETTING(worker_threads, COUNT, "4", 1, 128, "", 0,
         "Threads for reading and writing a folder store, and for checksums of objects. More than put_parallel, so that reads go on.")
 SETTING(drain_timeout_ms, DURATION, "30s", 0, 3600000, "", RELOADABLE,
@@ -78,7 +82,7 @@ SETTING(database_retry_ms, DURATION, "5s", 10, 600000, "", RELOADABLE,
         "Longest pause between two attempts to connect to PostgreSQL.")
 SETTING(heartbeat_ms, DURATION, "1s", 50, 60000, "", RELOADABLE,
         "How often the agent renews its leases.")
-SETTING(lease_ttl_ms, DURATION, "10s", 500, 600000, "", RELOADABLE,
+SETTING(lease_ttl_ms, DURATION, "5s", 500, 600000, "", RELOADABLE,
         "An agent not heard of for this long loses its leases to the others. At least three heartbeats.")
 
 SECTION("Object store")

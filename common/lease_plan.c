@@ -74,26 +74,34 @@ static void wish_settle(const Plan *plan, int32_t *zone, int32_t *group)
     }
 }
 
-/* Shares out count partitions of a kind, one by one, to who has least for its weight; of equals, to who leads
- * more now, so that less moves. */
+/* Is the one agent to get the next partition of a kind rather than the other? Who has least for its weight;
+ * of equals, who leads more now, so that less moves; of those, who scores higher, so that topics with few
+ * partitions do not all begin with the same agent. */
+static bool comes_before(const Plan *plan, int32_t one, int32_t other, const LeasePartition *first)
+{
+    double level = (double)(plan->held[one] + plan->quota[one] + 1) / plan->agents[one].weight;
+    double other_level = (double)(plan->held[other] + plan->quota[other] + 1) / plan->agents[other].weight;
+    bool keeps = plan->now[one] > plan->quota[one];
+    bool other_keeps = plan->now[other] > plan->quota[other];
+    if (level != other_level || keeps != other_keeps) {
+        return level != other_level ? level < other_level : keeps;
+    }
+    return lease_score(&plan->agents[one], first->topic_id, first->partition) >
+           lease_score(&plan->agents[other], first->topic_id, first->partition);
+}
+
 static void quotas_fill(Plan *plan, int32_t zone, int32_t group, int32_t count)
 {
+    const LeasePartition *first = &plan->partitions[plan->order[0]];
     for (int32_t i = 0; i < plan->agent_count; i++) {
         plan->quota[i] = 0;
     }
     for (int32_t n = 0; n < count; n++) {
         int32_t best = LEASE_NOBODY;
-        double best_level = 0;
         for (int32_t i = 0; i < plan->agent_count; i++) {
-            if (!agent_suits(&plan->agents[i], zone, group)) {
-                continue;
-            }
-            double level = (double)(plan->held[i] + plan->quota[i] + 1) / plan->agents[i].weight;
-            bool keeps = plan->now[i] > plan->quota[i];
-            bool best_keeps = best != LEASE_NOBODY && plan->now[best] > plan->quota[best];
-            if (best == LEASE_NOBODY || level < best_level || (level == best_level && keeps && !best_keeps)) {
+            if (agent_suits(&plan->agents[i], zone, group) &&
+                (best == LEASE_NOBODY || comes_before(plan, i, best, first))) {
                 best = i;
-                best_level = level;
             }
         }
         plan->quota[best]++;

@@ -6,8 +6,13 @@ CREATE FUNCTION pg_temp.uuid_of(process text) RETURNS uuid LANGUAGE sql AS $$ SE
 CREATE FUNCTION pg_temp.beat(agent text, process text, known int8 DEFAULT 0, ttl_ms int DEFAULT 600000,
                              OUT agent_id int, OUT lease_version int8, OUT changed bool, OUT leases int, OUT lowest_epoch int, OUT highest_epoch int)
 LANGUAGE sql AS $$
+    DELETE FROM streamhouse.job WHERE name = 'leases'; -- as if nobody had looked after the leases lately
     SELECT h.agent_id, h.lease_version, h.changed, cardinality(h.topic_ids), (SELECT min(e) FROM unnest(h.epochs) AS e), (SELECT max(e) FROM unnest(h.epochs) AS e)
     FROM sh_agent_heartbeat(agent, pg_temp.uuid_of(process), agent || '.example', 9092, agent || '.example', 8080, NULL, '0', ttl_ms, known) AS h
+$$;
+-- A process does what it was told: hands over what it is to give up.
+CREATE FUNCTION pg_temp.hand_over(agent int, process text) RETURNS int LANGUAGE sql AS $$
+    SELECT sh_lease_hand_over(agent, pg_temp.uuid_of(process), array_agg(topic_id), array_agg(partition)) FROM sh_lease_hand_overs(agent)
 $$;
 -- What must hold at any time: a lease per partition, whose epoch has its row, and epochs without gaps.
 CREATE FUNCTION pg_temp.broken() RETURNS SETOF text LANGUAGE sql AS $$
@@ -41,49 +46,93 @@ SELECT leases = (SELECT string_agg(xmin::text || ctid::text, ',' ORDER BY topic_
 -- agents that are alive are Kafka's brokers
 SELECT * FROM sh_agents();
 
--- a second agent takes some of the partitions, with new epochs, and the first is told that it lost them
+-- a second agent is to lead half of the partitions; the first leads them until it hands them over, with new epochs
 SELECT (sh_create_topic('many', 64)).topic_id;
 SELECT lease_version AS known FROM pg_temp.beat('one', 'p1') \gset
-SELECT agent_id, changed, leases BETWEEN 20 AND 49 AS a_fair_share, lowest_epoch > 0 AS new_epochs FROM pg_temp.beat('two', 'q1');
-SELECT changed, leases BETWEEN 20 AND 49 AS a_fair_share FROM pg_temp.beat('one', 'p1', :known);
+SELECT agent_id, changed, leases FROM pg_temp.beat('two', 'q1');
+SELECT count(*) AS to_hand_over, min(next_agent_id) AS least, max(next_agent_id) AS most FROM sh_lease_hand_overs(1);
+SELECT count(*) FROM sh_lease_hand_overs(2);
+SELECT pg_temp.hand_over(1, 'another process');
+SELECT pg_temp.hand_over(1, 'p1');
+SELECT pg_temp.hand_over(1, 'p1') AS once_more;
+SELECT changed, leases, lowest_epoch > 0 AS new_epochs FROM pg_temp.beat('two', 'q1');
+SELECT changed, leases FROM pg_temp.beat('one', 'p1', :known);
 SELECT sum(leads) FROM streamhouse.agents;
 SELECT * FROM pg_temp.broken();
 
--- hashing is the same on every server and version
-SELECT n AS partition, streamhouse.lease_choose(1, n, '{1,2,3}') AS agent_id FROM generate_series(0, 9) AS n;
-SELECT streamhouse.lease_choose(1, 0, '{}') AS nobody;
+-- with a third, each gives up its part and nothing else moves; then there is nothing to do
+CREATE TEMP TABLE led AS SELECT * FROM streamhouse.lease;
+SELECT agent_id, leases FROM pg_temp.beat('three', 'r1');
+SELECT pg_temp.hand_over(1, 'p1') + pg_temp.hand_over(2, 'q1') AS moved;
+SELECT count(*) FILTER (WHERE l.agent_id <> o.agent_id AND l.agent_id <> 3) AS needless_moves FROM streamhouse.lease AS l JOIN led AS o USING (topic_id, partition);
+SELECT agent_id, count(*) FROM streamhouse.lease GROUP BY 1 ORDER BY 1;
+SELECT changed FROM pg_temp.beat('one', 'p1');
+SELECT count(*) FROM streamhouse.lease WHERE next_agent_id IS NOT NULL;
+SELECT balanced_agents FROM streamhouse.cluster;
 
--- when an agent goes, only its own partitions move; when it comes, only those that it gets
-SELECT count(*) FILTER (WHERE with_three <> with_two AND with_three <> 3) AS needless_moves
-FROM (SELECT streamhouse.lease_choose(t, n, '{1,2,3}') AS with_three, streamhouse.lease_choose(t, n, '{1,2}') AS with_two
-      FROM generate_series(1, 5) AS t, generate_series(0, 99) AS n) AS c;
-
--- live moves are bounded per heartbeat; when all are done, a heartbeat moves nothing
-SELECT sh_agent_leave(2, pg_temp.uuid_of('q1')) > 0 AS left;
-SELECT max(agent_id), min(agent_id) FROM streamhouse.lease;
+-- one that drains leads until others do, and gets nothing new; moves are bounded
 SET streamhouse.lease_moves_max = 3;
-SELECT leases FROM pg_temp.beat('two', 'q2');
-SELECT leases FROM pg_temp.beat('two', 'q2');
-SELECT leases FROM pg_temp.beat('one', 'p1') \gset
-SELECT 69 - :leases AS moved;
+CREATE FUNCTION pg_temp.drain() RETURNS TABLE (leases int, handed_over int) LANGUAGE sql AS $$
+    SELECT cardinality(h.topic_ids), pg_temp.hand_over(3, 'r1')
+    FROM sh_agent_heartbeat('three', pg_temp.uuid_of('r1'), 'h', 9092, NULL, NULL, NULL, '0', 600000, 0, draining => true) AS h
+$$;
+SELECT * FROM pg_temp.drain();
+SELECT * FROM pg_temp.drain();
 RESET streamhouse.lease_moves_max;
-SELECT leases BETWEEN 20 AND 49 AS a_fair_share FROM pg_temp.beat('two', 'q2');
-SELECT balanced_agents FROM streamhouse.cluster;
-SELECT leases BETWEEN 20 AND 49 AS a_fair_share FROM pg_temp.beat('two', 'q2');
-SELECT balanced_agents FROM streamhouse.cluster;
+SELECT * FROM pg_temp.drain();
+SELECT (sh_create_topic('meanwhile', 9)).topic_id;
+SELECT leases FROM pg_temp.drain();
+SELECT sh_delete_topic('meanwhile');
+SELECT sh_agent_leave(3, pg_temp.uuid_of('r1')) AS left_with;
 SELECT * FROM pg_temp.broken();
+
+-- who does not hand over is overruled after a while; a next leader that dies is forgotten
+SELECT agent_id FROM pg_temp.beat('four', 's1');
+SELECT count(*) > 0 AS to_hand_over FROM sh_lease_hand_overs(1);
+UPDATE streamhouse.lease SET hand_over_until = now() - interval '1 s' WHERE next_agent_id IS NOT NULL;
+SELECT leases > 10 AS has_them FROM pg_temp.beat('four', 's1');
+SELECT agent_id FROM pg_temp.beat('five', 't1');
+SELECT count(*) > 0 AS to_hand_over FROM sh_lease_hand_overs(1);
+SELECT sh_agent_leave(5, pg_temp.uuid_of('t1')), sh_agent_leave(4, pg_temp.uuid_of('s1')) > 10 AS left;
+SELECT changed FROM pg_temp.beat('one', 'p1');
+SELECT count(*) FROM streamhouse.lease WHERE next_agent_id NOT IN (1, 2);
+SELECT pg_temp.hand_over(1, 'p1') IS NULL, pg_temp.hand_over(2, 'q1') IS NULL;
+SELECT max(agent_id), min(agent_id) FROM streamhouse.lease;
+SELECT * FROM pg_temp.broken();
+
+-- zones and groups that a topic wants, as long as somebody lives there; weights
+SELECT agent_id AS far FROM sh_agent_heartbeat('far', pg_temp.uuid_of('f1'), 'h', 1, NULL, NULL, 'far', NULL, 600000, 0, NULL, 'team', 400) \gset
+SELECT topic_id AS wished FROM sh_create_topic('wished', 6, '{"streamhouse.leader.zone": "far"}') \gset
+SELECT topic_id AS teams FROM sh_create_topic('teams', 6, '{"streamhouse.agent.group": "team", "streamhouse.leader.zone": "nowhere"}') \gset
+SELECT count(*) FILTER (WHERE agent_id = :far) AS there FROM streamhouse.lease WHERE topic_id IN (:wished, :teams);
+SELECT sh_agent_leave(:far, pg_temp.uuid_of('f1')) >= 12 AS left;
+SELECT count(*) FILTER (WHERE agent_id IN (1, 2)) AS elsewhere_then FROM streamhouse.lease WHERE topic_id IN (:wished, :teams);
+SELECT sh_delete_topic('wished'), sh_delete_topic('teams');
+SELECT changed FROM pg_temp.beat('one', 'p1');
+SELECT pg_temp.hand_over(1, 'p1') IS NULL, pg_temp.hand_over(2, 'q1') IS NULL;
+
+-- of two busy partitions of one agent, one changes places with a quiet one of the other
+SELECT topic_id AS hot, (SELECT array_agg(partition) FROM (SELECT partition FROM streamhouse.lease AS l WHERE l.topic_id = t.topic_id AND agent_id = 1 ORDER BY 1 LIMIT 2) AS p) AS busy
+FROM streamhouse.topic AS t WHERE name = 'many' AND deleted_at IS NULL \gset
+SELECT count(*) FROM sh_agent_heartbeat('one', pg_temp.uuid_of('p1'), 'h', 1, NULL, NULL, NULL, NULL, 600000, 0, '{}',
+    hot_topic_ids => ARRAY[:hot, :hot], hot_partitions => :'busy', hot_loads => '{1000000,1000000}');
+UPDATE streamhouse.cluster SET balanced_at = '2000-01-01';
+SELECT changed FROM pg_temp.beat('two', 'q1');
+SELECT agent_id, next_agent_id, count(*), count(*) FILTER (WHERE partition = ANY (:'busy'::int[]) AND topic_id = :hot) AS busy FROM streamhouse.lease WHERE next_agent_id IS NOT NULL GROUP BY 1, 2 ORDER BY 1;
+SELECT pg_temp.hand_over(1, 'p1'), pg_temp.hand_over(2, 'q1');
 
 -- a restart under the same name keeps the id, the number of leases, and gets a new epoch for each
 SELECT max(epoch) AS highest FROM streamhouse.lease WHERE agent_id = 2 \gset
 CREATE TEMP TABLE held AS SELECT * FROM streamhouse.lease WHERE agent_id = 2;
 SELECT agent_id, changed FROM pg_temp.beat('two', 'q3');
+SELECT coalesce(pg_temp.hand_over(1, 'p1'), 0) AS handed_over;
 SELECT count(*) FILTER (WHERE l.agent_id = 2 AND l.epoch = h.epoch + 1) = count(*) AS all_kept_with_the_next_epoch FROM held AS h JOIN streamhouse.lease AS l USING (topic_id, partition);
 SELECT * FROM pg_temp.broken();
 
 -- the process that was replaced is refused, and takes nothing back
-SELECT * FROM pg_temp.beat('two', 'q2');
+SELECT * FROM pg_temp.beat('two', 'q1');
 \echo :LAST_ERROR_SQLSTATE
-SELECT sh_agent_leave(2, pg_temp.uuid_of('q2'));
+SELECT sh_agent_leave(2, pg_temp.uuid_of('q1'));
 SELECT count(*) FROM streamhouse.agents WHERE alive;
 
 -- an epoch's row has the next offset at which it began
@@ -96,9 +145,10 @@ SELECT start_offset FROM streamhouse.partition_epoch WHERE (topic_id, partition)
 -- leases of an agent whose time has run out go to those that live, and it is told when it comes back
 SELECT agent_id FROM pg_temp.beat('one', 'p1');
 SELECT agent_id FROM pg_temp.beat('two', 'q3');
-SELECT agent_id > 2 AS registered FROM pg_temp.beat('three', 'r1');
-SELECT agent_id > 0 AS renewed FROM pg_temp.beat('three', 'r1');
-SELECT lease_version AS known, leases > 5 AS has_leases FROM pg_temp.beat('three', 'r1') \gset
+SELECT agent_id > 2 AS registered FROM pg_temp.beat('three', 'r2');
+SELECT pg_temp.hand_over(1, 'p1') + pg_temp.hand_over(2, 'q3') > 5 AS handed_over;
+SELECT agent_id > 0 AS renewed FROM pg_temp.beat('three', 'r2');
+SELECT lease_version AS known, leases > 5 AS has_leases FROM pg_temp.beat('three', 'r2') \gset
 SELECT :'has_leases';
 -- (as if its heartbeats had stopped an hour ago)
 UPDATE streamhouse.agent SET heartbeat_at = '2000-01-01', expires_at = '2000-01-01 00:00:00.001' WHERE name = 'three';
@@ -107,7 +157,7 @@ SELECT count(*) FILTER (WHERE -1 = ANY (leaders)) > 0 AS leaderless_until_assign
 SELECT changed FROM pg_temp.beat('one', 'p1');
 SELECT leads FROM streamhouse.agents WHERE agent = 'three';
 SELECT count(*) FILTER (WHERE -1 = ANY (leaders)) AS leaderless FROM sh_catalog();
-SELECT changed FROM pg_temp.beat('three', 'r1', :known);
+SELECT changed FROM pg_temp.beat('three', 'r2', :known);
 SELECT * FROM pg_temp.broken();
 
 -- within one TTL of the server's start nobody expires
@@ -162,7 +212,7 @@ SELECT count(*) FROM sh_agents();
 SELECT (sh_create_topic('auto')).name;
 SELECT sh_agent_leave(1, md5('p1')::uuid) > 0 AS left;
 SELECT * FROM streamhouse.lease;
-SELECT streamhouse.lease_move('{1}', '{0}', '{1}');
+SELECT streamhouse.lease_move('{1}', '{0}', '{1}', '{2}');
 RESET ROLE;
 SET ROLE streamhouse_admin;
 SELECT sh_agent_leave(1, md5('p1')::uuid);

@@ -8,8 +8,8 @@ SELECT d.name, d.default_value, streamhouse.config_complaint(d, d.default_value)
 FROM streamhouse.config_definition AS d
 WHERE d.default_value IS NULL OR (streamhouse.config_complaint(d, d.default_value) IS NOT NULL);
 
--- every string has its allowed values, every number none
-SELECT name FROM streamhouse.config_definition WHERE (type = 'string') AND allowed IS NULL OR type IN ('int', 'long', 'double', 'boolean') AND allowed IS NOT NULL;
+-- every string has its allowed values, but for names that people choose, every number none
+SELECT name FROM streamhouse.config_definition WHERE (type = 'string' AND name NOT IN ('streamhouse.agent.group', 'streamhouse.leader.zone')) AND allowed IS NULL OR type IN ('int', 'long', 'double', 'boolean') AND allowed IS NOT NULL;
 
 -- the known configs
 SELECT name, type, default_value, minimum, maximum, allowed FROM streamhouse.config_definition ORDER BY name COLLATE "C";

@@ -53,26 +53,22 @@ AS $$
 DECLARE
     wait_max_ms CONSTANT int := 500;
     live CONSTANT int[] := streamhouse.live_agent_ids();
-    wrong_topics int[];
-    wrong_partitions int[];
+    led CONSTANT bool[] := ARRAY(SELECT coalesce(l.agent_id = ANY (live), false)
+                                 FROM unnest(topic_ids, partitions) WITH ORDINALITY AS a (topic_id, partition, request)
+                                 LEFT JOIN streamhouse.lease AS l ON l.topic_id = a.topic_id AND l.partition = a.partition
+                                 ORDER BY a.request);
 BEGIN
-    IF streamhouse.lease_await_turn(wait_max_ms) THEN
-        SELECT array_agg(l.topic_id), array_agg(l.partition) INTO wrong_topics, wrong_partitions
-        FROM unnest(topic_ids, partitions) AS a (topic_id, partition) JOIN streamhouse.lease AS l USING (topic_id, partition)
-        WHERE l.agent_id IS DISTINCT FROM streamhouse.lease_choose(l.topic_id, l.partition, live);
-        IF wrong_topics IS NOT NULL AND cardinality(live) > 0 THEN
-            PERFORM streamhouse.lease_move(wrong_topics, wrong_partitions, live);
-        END IF;
+    IF false = ANY (led) AND streamhouse.lease_await_turn(wait_max_ms) THEN
+        PERFORM streamhouse.lease_assign();
     END IF;
     RETURN QUERY
     SELECT a.request::int,
            CASE WHEN l.topic_id IS NULL THEN 3
-                WHEN l.agent_id IS DISTINCT FROM streamhouse.lease_choose(l.topic_id, l.partition, live) OR l.agent_id IS NULL THEN 80
-                WHEN EXISTS (SELECT FROM unnest(wrong_topics, wrong_partitions) AS w (topic_id, partition)
-                             WHERE (w.topic_id, w.partition) = (l.topic_id, l.partition)) THEN 0
-                ELSE 84 END
+                WHEN led[a.request] THEN 84
+                WHEN l.agent_id IS NULL OR l.agent_id <> ALL (live) THEN 80
+                ELSE 0 END
     FROM unnest(topic_ids, partitions) WITH ORDINALITY AS a (topic_id, partition, request)
     LEFT JOIN streamhouse.lease AS l ON l.topic_id = a.topic_id AND l.partition = a.partition
     ORDER BY a.request;
 END $$;
-COMMENT ON FUNCTION sh_elect_leaders IS 'Gives partitions to the agents that hashing chooses for them, for Kafka''s ElectLeaders; request is the place in the arrays, from 1. error_code is Kafka''s: 0 moved, 3 no such partition, 80 could not be moved now (it is busy, or no agent is alive), 84 is led by that agent already.';
+COMMENT ON FUNCTION sh_elect_leaders IS 'Gives partitions that nobody leads a leader, for Kafka''s ElectLeaders; request is the place in the arrays, from 1. There is no preferred replica: who leads is the one to lead. error_code is Kafka''s: 0 has a leader now, 3 no such partition, 80 could not get one (it is busy, or no agent is alive), 84 is led already.';

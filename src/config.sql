@@ -68,6 +68,10 @@ INSERT INTO streamhouse.config_definition (name, type, default_value, minimum, m
  'Kept for compatibility: agents choose the sizes of objects.'),
 ('unclean.leader.election.enable', 'boolean', 'false', NULL, NULL, NULL,
  'Kept for compatibility: a new leader always has every acknowledged record.'),
+('streamhouse.agent.group', 'string', '', NULL, NULL, NULL,
+ 'Group of agents (their setting agent_group) whose members are to lead the partitions, as long as one is alive. Empty: any agent.'),
+('streamhouse.leader.zone', 'string', '', NULL, NULL, NULL,
+ 'Availability zone (agents'' setting zone) whose agents are to lead the partitions, as long as one is alive. Empty: any zone.'),
 ('streamhouse.write.path', 'string', 'auto', NULL, NULL, '{auto,inline,object}',
  'Where a batch is written first: inline (into PostgreSQL), object (into the store), or auto (by size and age).');
 

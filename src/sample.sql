@@ -98,6 +98,9 @@ CREATE TABLE streamhouse.agent_stats (
     agent_id int PRIMARY KEY,
     reported_at timestamptz NOT NULL,
     stats jsonb NOT NULL,
+    hot_topic_ids int[] NOT NULL DEFAULT '{}',
+    hot_partitions int[] NOT NULL DEFAULT '{}',
+    hot_loads int8[] NOT NULL DEFAULT '{}',
     earlier_at timestamptz,
     earlier_stats jsonb
 ) WITH (fillfactor = 50);
@@ -105,20 +108,35 @@ COMMENT ON TABLE streamhouse.agent_stats IS 'What agents report of themselves wi
 COMMENT ON COLUMN streamhouse.agent_stats.agent_id IS 'The agent.';
 COMMENT ON COLUMN streamhouse.agent_stats.reported_at IS 'When it last reported.';
 COMMENT ON COLUMN streamhouse.agent_stats.stats IS 'Names to numbers: produce_bytes, produce_batches, fetch_bytes, flushes_inline, flushes_object (counters), commit_p99_ms, connections, memory_bytes (as they are).';
+COMMENT ON COLUMN streamhouse.agent_stats.hot_topic_ids IS 'Partitions that most is written to through it: their topics.';
+COMMENT ON COLUMN streamhouse.agent_stats.hot_partitions IS 'Likewise: their numbers.';
+COMMENT ON COLUMN streamhouse.agent_stats.hot_loads IS 'Likewise: bytes a second.';
 COMMENT ON COLUMN streamhouse.agent_stats.earlier_at IS 'When it reported earlier_stats; null when there is only one report.';
 COMMENT ON COLUMN streamhouse.agent_stats.earlier_stats IS 'A report of up to 20 s before, so that speeds can be told from counters.';
 
 -- A report that is no object of numbers must not cost an agent its leases: what is not a number is left out.
-CREATE FUNCTION streamhouse.agent_report(agent_id int, stats jsonb, now_at timestamptz) RETURNS void
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION streamhouse.agent_report(agent_id int, stats jsonb, now_at timestamptz, hot_topic_ids int[], hot_partitions int[], hot_loads int8[])
+RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-    INSERT INTO streamhouse.agent_stats AS s (agent_id, reported_at, stats)
-    SELECT agent_report.agent_id, agent_report.now_at, coalesce(jsonb_object_agg(key, value), '{}')
+#variable_conflict use_column
+DECLARE
+    hot_max CONSTANT int := 256;
+BEGIN
+    IF cardinality(hot_topic_ids) > hot_max OR cardinality(hot_topic_ids) IS DISTINCT FROM cardinality(hot_partitions)
+       OR cardinality(hot_topic_ids) IS DISTINCT FROM cardinality(hot_loads) THEN
+        hot_topic_ids := '{}';
+        hot_partitions := '{}';
+        hot_loads := '{}';
+    END IF;
+    INSERT INTO streamhouse.agent_stats AS s (agent_id, reported_at, stats, hot_topic_ids, hot_partitions, hot_loads)
+    SELECT agent_report.agent_id, now_at, coalesce(jsonb_object_agg(key, value), '{}'), hot_topic_ids, hot_partitions, hot_loads
     FROM jsonb_each(CASE jsonb_typeof(agent_report.stats) WHEN 'object' THEN agent_report.stats ELSE '{}' END)
     WHERE jsonb_typeof(value) = 'number'
-    ON CONFLICT (agent_id) DO UPDATE
+    ON CONFLICT ON CONSTRAINT agent_stats_pkey DO UPDATE
     SET reported_at = excluded.reported_at, stats = excluded.stats,
+        hot_topic_ids = excluded.hot_topic_ids, hot_partitions = excluded.hot_partitions, hot_loads = excluded.hot_loads,
         earlier_at = CASE WHEN s.earlier_at > excluded.reported_at - interval '10 s' THEN s.earlier_at ELSE s.reported_at END,
-        earlier_stats = CASE WHEN s.earlier_at > excluded.reported_at - interval '10 s' THEN s.earlier_stats ELSE s.stats END
-$$;
+        earlier_stats = CASE WHEN s.earlier_at > excluded.reported_at - interval '10 s' THEN s.earlier_stats ELSE s.stats END;
+END $$;
 COMMENT ON FUNCTION streamhouse.agent_report IS 'Keeps what an agent reports of itself.';

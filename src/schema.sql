@@ -14,6 +14,7 @@ CREATE TABLE streamhouse.cluster (
     singleton bool PRIMARY KEY DEFAULT true CHECK (singleton),
     cluster_uuid uuid NOT NULL,
     balanced_agents int[] NOT NULL DEFAULT '{}',
+    balanced_at timestamptz,
     swept_object_id int8 NOT NULL DEFAULT 0,
     swept_topic_id int NOT NULL DEFAULT 0,
     swept_partition int NOT NULL DEFAULT 0,
@@ -26,7 +27,8 @@ CREATE TABLE streamhouse.cluster (
 COMMENT ON TABLE streamhouse.cluster IS 'One row: who this cluster is, and where its slow sweeps stand.';
 COMMENT ON COLUMN streamhouse.cluster.singleton IS 'Always true, so that there is one row.';
 COMMENT ON COLUMN streamhouse.cluster.cluster_uuid IS 'The cluster id that Kafka clients see, as a uuid.';
-COMMENT ON COLUMN streamhouse.cluster.balanced_agents IS 'The live agents over which leases were last evened out.';
+COMMENT ON COLUMN streamhouse.cluster.balanced_agents IS 'The agents over which leases were last evened out.';
+COMMENT ON COLUMN streamhouse.cluster.balanced_at IS 'When they were; null: never.';
 COMMENT ON COLUMN streamhouse.cluster.swept_object_id IS 'Where the reaper''s sweep over live objects stands.';
 COMMENT ON COLUMN streamhouse.cluster.swept_topic_id IS 'Where the reaper''s sweep over producers stands: topic.';
 COMMENT ON COLUMN streamhouse.cluster.swept_partition IS 'Where the reaper''s sweep over producers stands: partition.';
@@ -131,6 +133,9 @@ CREATE TABLE streamhouse.agent (
     http_host text,
     http_port int CHECK (http_port BETWEEN 1 AND 65535),
     zone text,
+    agent_group text,
+    lease_weight int NOT NULL DEFAULT 100 CHECK (lease_weight BETWEEN 1 AND 10000),
+    draining bool NOT NULL DEFAULT false,
     version text,
     started_at timestamptz NOT NULL,
     heartbeat_at timestamptz NOT NULL,
@@ -147,6 +152,9 @@ COMMENT ON COLUMN streamhouse.agent.kafka_port IS 'Port that Kafka clients are t
 COMMENT ON COLUMN streamhouse.agent.http_host IS 'Host of its HTTP listener.';
 COMMENT ON COLUMN streamhouse.agent.http_port IS 'Port of its HTTP listener.';
 COMMENT ON COLUMN streamhouse.agent.zone IS 'Availability zone (Kafka: rack).';
+COMMENT ON COLUMN streamhouse.agent.agent_group IS 'Group of agents it belongs to: topics may be led by one group only (streamhouse.agent.group).';
+COMMENT ON COLUMN streamhouse.agent.lease_weight IS 'Its share of the leases, compared with other agents''.';
+COMMENT ON COLUMN streamhouse.agent.draining IS 'Whether it is about to leave: it leads until its leases are handed over, and gets no new ones.';
 COMMENT ON COLUMN streamhouse.agent.version IS 'Version of the program.';
 COMMENT ON COLUMN streamhouse.agent.started_at IS 'When this incarnation was first seen.';
 COMMENT ON COLUMN streamhouse.agent.heartbeat_at IS 'When it was last seen.';
@@ -158,14 +166,19 @@ CREATE TABLE streamhouse.lease (
     partition int NOT NULL,
     agent_id int,
     epoch int NOT NULL,
+    next_agent_id int,
+    hand_over_until timestamptz,
     PRIMARY KEY (topic_id, partition)
 );
 CREATE INDEX lease_agent ON streamhouse.lease (agent_id);
+CREATE INDEX lease_hand_over ON streamhouse.lease (agent_id) WHERE next_agent_id IS NOT NULL;
 COMMENT ON TABLE streamhouse.lease IS 'Who leads a partition. Every partition has one row, which changes only when it moves. The epoch changes only under the lock of the partition''s row, with a row in partition_epoch; agent_id may be cleared without it.';
 COMMENT ON COLUMN streamhouse.lease.topic_id IS 'The topic.';
 COMMENT ON COLUMN streamhouse.lease.partition IS 'Number of the partition.';
 COMMENT ON COLUMN streamhouse.lease.agent_id IS 'The leader; null when nobody leads.';
 COMMENT ON COLUMN streamhouse.lease.epoch IS 'Leader epoch. A commit under an older one is fenced.';
+COMMENT ON COLUMN streamhouse.lease.next_agent_id IS 'The agent that agent_id is to hand it over to; null as a rule.';
+COMMENT ON COLUMN streamhouse.lease.hand_over_until IS 'When it moves there in any case.';
 
 CREATE TABLE streamhouse.lease_notice (
     notice_id int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -84,8 +84,8 @@ static const Setting settings[] = {
       GUC_UNIT_S,
       "How long offsets of a consumer group that has no members are kept (Kafka: "
       "offsets.retention.minutes)." },
-    { "streamhouse.lease_moves_max", &setting_lease_moves_max, 64, 1, 1000000, PGC_SUSET, 0,
-      "How many partitions one heartbeat takes from a live agent, at most, to even out the load." },
+    { "streamhouse.lease_moves_max", &setting_lease_moves_max, 256, 1, 1000000, PGC_SUSET, 0,
+      "How many partitions are handed over from one agent to another at a time, at most." },
     { "streamhouse.watch_ring_size", &setting_watch_ring_size, 65536, 64, 16777216, PGC_POSTMASTER, 0,
       "How many appends to partitions sh_watch() can look back on; 24 bytes of shared memory each." },
     { "streamhouse.inline_bytes_max", &setting_inline_bytes_max_mb, 10 * 1024, 1, INT_MAX, PGC_SUSET,

@@ -27,7 +27,9 @@ enum {
     Anum_lease_partition,
     Anum_lease_agent_id,
     Anum_lease_epoch,
-    Natts_lease = Anum_lease_epoch
+    Anum_lease_next_agent_id,
+    Anum_lease_hand_over_until,
+    Natts_lease = Anum_lease_hand_over_until
 };
 
 _Static_assert((int)Anum_lease_topic_id == Anum_partition_topic_id &&

@@ -40,20 +40,12 @@ BEGIN
     END LOOP;
 END $$;
 
-CREATE FUNCTION streamhouse.lease_choose(topic_id int, partition int, live int[]) RETURNS int
-LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT agent_id FROM unnest(live) AS agent_id
-    ORDER BY sha256(int4send(agent_id) || int4send(lease_choose.topic_id) || int4send(lease_choose.partition)) DESC, agent_id
-    LIMIT 1
-$$;
-COMMENT ON FUNCTION streamhouse.lease_choose IS 'The agent of live that is to lead a partition, by rendezvous hashing: when one comes or goes, only its own partitions move. Null when live is empty.';
-
 CREATE FUNCTION streamhouse.live_agent_ids() RETURNS int[]
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT coalesce(array_agg(agent_id ORDER BY agent_id), '{}') FROM streamhouse.live_agent
-$$;
+BEGIN
+    RETURN (SELECT coalesce(array_agg(agent_id ORDER BY agent_id), '{}') FROM streamhouse.live_agent);
+END $$;
 COMMENT ON FUNCTION streamhouse.live_agent_ids IS 'Ids of the agents that are alive, sorted.';
 
 CREATE FUNCTION streamhouse.metadata_notify(topic_id int) RETURNS void
@@ -131,19 +123,18 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
-    live CONSTANT int[] := streamhouse.live_agent_ids();
+    added CONSTANT int[] := ARRAY(SELECT generate_series(first, total - 1));
 BEGIN
-    INSERT INTO streamhouse.partition (topic_id, partition)
-    SELECT topic_id, n FROM generate_series(first, total - 1) AS n;
-    INSERT INTO streamhouse.partition_epoch (topic_id, partition, epoch, start_offset)
-    SELECT topic_id, n, 0, 0 FROM generate_series(first, total - 1) AS n;
-    WITH added AS (
-        INSERT INTO streamhouse.lease AS l (topic_id, partition, agent_id, epoch)
-        SELECT topic_id, n, streamhouse.lease_choose(topic_id, n, live), 0 FROM generate_series(first, total - 1) AS n
+    INSERT INTO streamhouse.partition (topic_id, partition) SELECT topic_id, n FROM unnest(added) AS n;
+    INSERT INTO streamhouse.partition_epoch (topic_id, partition, epoch, start_offset) SELECT topic_id, n, 0, 0 FROM unnest(added) AS n;
+    INSERT INTO streamhouse.lease (topic_id, partition, epoch) SELECT topic_id, n, 0 FROM unnest(added) AS n;
+    WITH led AS (
+        UPDATE streamhouse.lease AS l SET agent_id = p.new_agent_id
+        FROM streamhouse.lease_plan_for(array_fill(topic_id, ARRAY[cardinality(added)]), added, 0, 0, 0) AS p
+        WHERE (l.topic_id, l.partition) = (p.topic_id, p.partition)
         RETURNING l.agent_id
     )
-    INSERT INTO streamhouse.lease_notice (agent_id)
-    SELECT DISTINCT added.agent_id FROM added WHERE added.agent_id IS NOT NULL;
+    INSERT INTO streamhouse.lease_notice (agent_id) SELECT DISTINCT led.agent_id FROM led;
     PERFORM streamhouse.metadata_notify(topic_id);
 END $$;
 COMMENT ON FUNCTION streamhouse.topic_add IS 'Adds partitions to a topic, leased at once when an agent is alive.';

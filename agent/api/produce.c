@@ -6,6 +6,7 @@
 
 #include "agent/api/api.h"
 #include "agent/clock.h"
+#include "agent/jobs/hand_over.h"
 #include "agent/jobs/lease.h"
 #include "agent/journal.h"
 #include "agent/kafka/message.h"
@@ -335,14 +336,62 @@ static void produce_take(ProduceTask *task, KafkaProduceResponsePartition *answe
     }
 }
 
+/* A batch whose partition is changing hands. */
+typedef struct ProduceParked {
+    Parked parked; /* first: the resuming gets it */
+    ProduceTask *task;
+    const KafkaProduceRequestPartition *sent;
+    KafkaProduceResponsePartition *answer;
+} ProduceParked;
+
+static void produce_lead(ProduceTask *task, Partition *partition, const KafkaProduceRequestPartition *sent,
+                         KafkaProduceResponsePartition *answer);
+
+static void produce_resume(Parked *parked)
+{
+    ProduceParked *batch = (ProduceParked *)(void *)parked;
+    ProduceTask *task = batch->task;
+    if (!api_agent(task->request)->kafka) {
+        produce_refuse(task, batch->answer, KAFKA_ERROR_REQUEST_TIMED_OUT, "the agent is stopping");
+    } else if (parked->partition->topic->deleted) {
+        produce_refuse(task, batch->answer, KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION, NULL);
+    } else {
+        produce_lead(task, parked->partition, batch->sent, batch->answer);
+    }
+    produce_release(task);
+}
+
+/* False: the partition is not changing hands, or memory is short. */
+static bool produce_park(ProduceTask *task, Partition *partition, const KafkaProduceRequestPartition *sent,
+                         KafkaProduceResponsePartition *answer)
+{
+    ProduceParked *batch = arena_allocate(&task->request->arena, sizeof(ProduceParked));
+    if (!batch) {
+        return false;
+    }
+    *batch = (ProduceParked){ .task = task, .sent = sent, .answer = answer };
+    if (!hand_over_park(api_agent(task->request)->hand_over, &batch->parked, partition, produce_resume)) {
+        return false;
+    }
+    task->waiting++;
+    return true;
+}
+
 static void produce_partition(ProduceTask *task, Topic *topic, const KafkaProduceRequestPartition *sent,
                               KafkaProduceResponsePartition *answer)
 {
     Partition *partition = topic_partition(topic, sent->index);
     if (!partition) {
         produce_refuse(task, answer, KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION, NULL);
-        return;
+    } else if (!produce_park(task, partition, sent, answer)) {
+        produce_lead(task, partition, sent, answer);
     }
+}
+
+static void produce_lead(ProduceTask *task, Partition *partition, const KafkaProduceRequestPartition *sent,
+                         KafkaProduceResponsePartition *answer)
+{
+    const TopicConfig *config = &partition->topic->config;
     if (!lease_holds(api_agent(task->request)->lease, partition)) {
         produce_not_leader(task, answer, partition);
         produce_hold_up(task, partition, sent->records);
@@ -351,12 +400,12 @@ static void produce_partition(ProduceTask *task, Topic *topic, const KafkaProduc
     BatchHeader header;
     BatchFacts facts = { 0 };
     int64_t now_ms = time_wall_ms();
-    BatchError error = produce_check(task->request, &topic->config, sent->records, &header, &facts, now_ms);
+    BatchError error = produce_check(task->request, config, sent->records, &header, &facts, now_ms);
     if (error.code != BATCH_OK) {
         metric_add(METRIC_PRODUCE_INVALID, 1);
         produce_refuse(task, answer, (KafkaError)error.code, error.message);
         if (facts.records_refused && task->request->version >= PRODUCE_RECORD_ERRORS_OLDEST) {
-            produce_name_faults(task, answer, &topic->config, sent->records, &header, now_ms);
+            produce_name_faults(task, answer, config, sent->records, &header, now_ms);
         }
         return;
     }

@@ -1,16 +1,18 @@
 /* catalog.c: one refresh at a time; those who ask while one runs wait for the next, which starts when it
- * ends. */
+ * ends. Leaders that change are told one by one between refreshes; a refresh that began before such news does
+ * not undo it. */
 #include "agent/catalog/catalog.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <utlist.h>
 
 #include "agent/journal.h"
 #include "agent/metrics.h"
 
-enum { CLUSTER_ID_MAX = 64 };
+enum { CLUSTER_ID_MAX = 64, PAYLOAD_MAX = 8192 /* of a notification: PostgreSQL's own limit is below */ };
 
 static const BrainStatement catalog_statement = {
     "catalog", "SELECT topic_id, topic_uuid, name, config, leaders, epochs FROM sh_catalog()", 0, { 0 }
@@ -43,6 +45,7 @@ struct Catalog {
     bool refreshing;
     bool wanted; /* somebody waits for the next refresh */
     uint32_t refreshes;
+    uint32_t refreshes_begun;
     Status status; /* of the refresh that runs */
     Waiter *now;   /* waiting for the one that runs */
     Waiter *later; /* waiting for the one after it */
@@ -68,6 +71,51 @@ static void catalog_notified(const char *channel, Slice payload, void *argument)
     catalog_refresh(argument, NULL, NULL);
 }
 
+/* One word of the news: topic:partition:agent:epoch. False when the copy has no such partition. */
+static bool catalog_lead(Catalog *catalog, const char *word)
+{
+    int topic_id;
+    int index;
+    int leader;
+    int epoch;
+    if (sscanf(word, "%d:%d:%d:%d", &topic_id, &index, &leader, &epoch) != 4) {
+        return false;
+    }
+    Topic *topic = catalog_topic_by_id(catalog, topic_id);
+    Partition *partition = topic ? topic_partition(topic, index) : NULL;
+    if (!partition) {
+        return false;
+    }
+    if (epoch > partition->epoch) {
+        partition->leader = leader;
+        partition->epoch = epoch;
+        partition->led_age = catalog->refreshes_begun;
+        catalog->moved(catalog->context, topic);
+    }
+    return true;
+}
+
+static void catalog_heard(const char *channel, Slice payload, void *argument)
+{
+    Catalog *catalog = argument;
+    char text[PAYLOAD_MAX];
+    size_t size = payload.size < sizeof(text) ? payload.size : sizeof(text) - 1;
+    (void)channel;
+    if (slice_is_null(payload)) {
+        return; /* the other channel says so, too */
+    }
+    memcpy(text, payload.data, size);
+    text[size] = '\0';
+    bool known = true;
+    char *rest = text;
+    for (char *word = strtok_r(text, " ", &rest); word; word = strtok_r(NULL, " ", &rest)) {
+        known = catalog_lead(catalog, word) && known;
+    }
+    if (!known) {
+        catalog_refresh(catalog, NULL, NULL);
+    }
+}
+
 Catalog *catalog_new(Brain *brain)
 {
     Catalog *catalog = calloc(1, sizeof(Catalog));
@@ -78,6 +126,9 @@ Catalog *catalog_new(Brain *brain)
     catalog->deleted = catalog_ignore;
     catalog->moved = catalog_ignore;
     Status status = brain_listen(brain, "streamhouse_metadata", catalog_notified, catalog);
+    if (status_is_ok(&status)) {
+        status = brain_listen(brain, "streamhouse_lease", catalog_heard, catalog);
+    }
     if (!status_is_ok(&status)) {
         journal(JOURNAL_ERROR, "catalog", "cannot listen for changes: %s", status.message);
     }
@@ -139,12 +190,16 @@ static Topic *topic_add(Catalog *catalog, int32_t topic_id, const uint8_t *uuid,
     return topic;
 }
 
-/* True when a partition has a new leader or epoch. */
-static bool topic_lead(Topic *topic, const int32_t *leaders, const int32_t *epochs, int32_t count)
+/* True when a partition has a new leader or epoch. What was heard since the refresh began is newer. */
+static bool topic_lead(const Catalog *catalog, Topic *topic, const int32_t *leaders, const int32_t *epochs,
+                       int32_t count)
 {
     bool moved = false;
     for (int32_t i = 0; i < topic->partition_count && i < count; i++) {
         Partition *partition = topic->partitions[i];
+        if (partition->led_age == catalog->refreshes_begun && epochs[i] < partition->epoch) {
+            continue;
+        }
         moved = moved || partition->leader != leaders[i] || partition->epoch != epochs[i];
         partition->leader = leaders[i];
         partition->epoch = epochs[i];
@@ -176,7 +231,7 @@ static void catalog_row(Catalog *catalog, const BrainResult *result, int row)
     topic_config_read(&topic->config, brain_text(result, row, 3));
     brain_array_int4(&leaders, TOPIC_NO_LEADER, numbers, count);
     brain_array_int4(&epochs, 0, numbers + count, count);
-    if (topic_lead(topic, numbers, numbers + count, count)) {
+    if (topic_lead(catalog, topic, numbers, numbers + count, count)) {
         catalog->moved(catalog->context, topic);
     }
     free(numbers);
@@ -265,6 +320,7 @@ static void catalog_start(Catalog *catalog)
     catalog->now = catalog->later;
     catalog->later = NULL;
     catalog->refreshing = true;
+    catalog->refreshes_begun++;
     catalog->wanted = false;
     brain_send(catalog->brain, BRAIN_READ, &(BrainQuery){ .statement = &catalog_statement }, catalog_read,
                catalog);

@@ -52,8 +52,15 @@ typedef struct TopicConfig {
 typedef struct Partition {
     Topic *topic;
     int32_t index;
-    int32_t leader; /* agent id, TOPIC_NO_LEADER for none */
-    int32_t epoch;  /* the lease's, which is Kafka's leader epoch */
+    int32_t leader;   /* agent id, TOPIC_NO_LEADER for none */
+    int32_t epoch;    /* the lease's, which is Kafka's leader epoch */
+    uint32_t led_age; /* the catalog's refresh after which leader and epoch were heard of */
+    bool closing;    /* this agent is handing it over and takes nothing new for it (agent/jobs/hand_over.c) */
+    uint32_t parked; /* batches that wait meanwhile */
+
+    uint64_t appended_bytes; /* since the agent began (agent/log) */
+    uint64_t reported_bytes; /* of those, when the last heartbeat was sent (agent/jobs/report.c) */
+    int64_t append_rate;     /* bytes a second, smoothed, as of then */
 
     int64_t log_start_offset; /* OFFSET_UNKNOWN until the brain was asked */
     int64_t high_watermark;   /* likewise; only ever rises while the topic lives */

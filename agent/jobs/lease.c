@@ -1,5 +1,6 @@
-/* lease.c: one query a heartbeat, one at a time. What the lease covers is in the catalog, which is read anew
- * when the brain says that this agent's leases changed. */
+/* lease.c: one query a heartbeat, one at a time. What the lease covers is in the catalog, which hears of
+ * every move; when the brain says that this agent's leases changed, both lists are compared, and the catalog
+ * is read anew if they differ. */
 #include "agent/jobs/lease.h"
 
 #include <stdlib.h>
@@ -16,14 +17,20 @@
 
 static const BrainStatement heartbeat_statement = {
     "heartbeat",
-    "SELECT agent_id, lease_version, changed, coalesce(cardinality(partitions), 0) "
-    "FROM sh_agent_heartbeat($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-    11,
+    "SELECT agent_id, lease_version, changed, topic_ids, partitions, epochs FROM sh_agent_heartbeat"
+    "($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+    17,
     { BRAIN_TEXT, BRAIN_UUID, BRAIN_TEXT, BRAIN_INT4, BRAIN_TEXT, BRAIN_INT4, BRAIN_TEXT, BRAIN_TEXT,
-      BRAIN_INT4, BRAIN_INT8, BRAIN_JSONB },
+      BRAIN_INT4, BRAIN_INT8, BRAIN_JSONB, BRAIN_TEXT, BRAIN_INT4, BRAIN_BOOL, BRAIN_INT4S, BRAIN_INT4S,
+      BRAIN_INT8S },
 };
 static const BrainStatement leave_statement = {
     "leave", "SELECT sh_agent_leave($1, $2)", 2, { BRAIN_INT4, BRAIN_UUID }
+};
+
+enum {
+    DRAIN_BEAT_MS = 50,        /* while leases are handed over */
+    DRAIN_STUCK_MS = 3 * 1000, /* with nothing handed over for so long, the rest is given back to nobody */
 };
 
 struct Lease {
@@ -36,6 +43,11 @@ struct Lease {
     int64_t sent_ms;
     int64_t valid_until_ms; /* time_ms() */
     uint64_t lapses;
+    int32_t held;           /* leases, as the brain last said */
+    int64_t handed_over_ms; /* draining: when it was last told of fewer */
+    void (*drained)(void *argument);
+    void *drained_argument;
+    bool draining;
     bool asking;
     bool leaving;
     bool replaced; /* a later process has this agent's name: it beats no more */
@@ -47,6 +59,57 @@ struct Lease {
 static void lease_beat(uv_timer_t *timer);
 
 static void lease_leave_now(Lease *lease);
+
+/* Does the catalog say the same of this agent's leases as the brain's arrays? */
+static bool lease_is_known(const Lease *lease, const BrainResult *result)
+{
+    BrainArray topic_ids = brain_int4s(result, 0, 3);
+    BrainArray partitions = brain_int4s(result, 0, 4);
+    BrainArray epochs = brain_int4s(result, 0, 5);
+    size_t count = topic_ids.count > 0 ? (size_t)topic_ids.count : 0;
+    int32_t *numbers = malloc((3 * count + 1) * sizeof(int32_t));
+    bool known = numbers != NULL;
+    size_t led = 0;
+    if (numbers) {
+        brain_array_int4(&topic_ids, 0, numbers, (int32_t)count);
+        brain_array_int4(&partitions, 0, numbers + count, (int32_t)count);
+        brain_array_int4(&epochs, 0, numbers + 2 * count, (int32_t)count);
+    }
+    for (size_t i = 0; known && i < count; i++) {
+        Topic *topic = catalog_topic_by_id(lease->agent->catalog, numbers[i]);
+        const Partition *partition = topic ? topic_partition(topic, numbers[count + i]) : NULL;
+        known =
+            partition && partition->leader == lease->agent_id && partition->epoch == numbers[2 * count + i];
+    }
+    for (const Topic *topic = catalog_first(lease->agent->catalog); known && topic;
+         topic = catalog_next(topic)) {
+        for (int32_t i = 0; i < topic->partition_count; i++) {
+            led += topic->partitions[i]->leader == lease->agent_id;
+        }
+    }
+    free(numbers);
+    return known && led == count;
+}
+
+static void lease_drained(Lease *lease)
+{
+    void (*drained)(void *argument) = lease->drained;
+    lease->drained = NULL;
+    uv_timer_set_repeat(lease->timer, (uint64_t)lease->agent->settings.heartbeat_ms);
+    if (drained) {
+        drained(lease->drained_argument);
+    }
+}
+
+/* Draining: is anything left that somebody else could lead? */
+static void lease_look_drained(Lease *lease)
+{
+    size_t agents;
+    (void)catalog_agents(lease->agent->catalog, &agents);
+    if (lease->held == 0 || agents <= 1 || time_ms() - lease->handed_over_ms > DRAIN_STUCK_MS) {
+        lease_drained(lease);
+    }
+}
 
 static void lease_answered(const BrainResult *result, void *argument)
 {
@@ -69,12 +132,16 @@ static void lease_answered(const BrainResult *result, void *argument)
             lease->valid_until_ms = 0;
             lease->replaced = true;
             agent_fail(lease->agent, "lease", &replaced);
+            lease_drained(lease);
             if (lease->leaving) {
                 lease_leave_now(lease); /* the drain that waited for this answer goes on */
             }
             return;
         }
         journal_seldom(JOURNAL_WARN, "lease", "a heartbeat failed: %s", result->message);
+        if (lease->drained) {
+            lease_look_drained(lease);
+        }
         if (time_ms() >= lease->valid_until_ms) {
             condition_break(lease->condition, "no heartbeat was answered for too long: %s", result->message);
         }
@@ -87,13 +154,20 @@ static void lease_answered(const BrainResult *result, void *argument)
         lease->version = brain_int8(result, 0, 1);
         lease->lapses += time_ms() >= lease->valid_until_ms; /* perhaps it arrived too late */
         lease->valid_until_ms = lease->sent_ms + lease->agent->settings.lease_ttl_ms;
-        if (brain_bool(result, 0, 2)) {
-            metric_set(METRIC_LEASE_PARTITIONS, brain_int4(result, 0, 3));
+        bool changed = brain_bool(result, 0, 2);
+        if (changed) {
+            int32_t held = brain_int4s(result, 0, 3).count;
+            lease->handed_over_ms = held < lease->held ? time_ms() : lease->handed_over_ms;
+            lease->held = held > 0 ? held : 0;
+            metric_set(METRIC_LEASE_PARTITIONS, lease->held);
         }
-        if (brain_bool(result, 0, 2) || !catalog_is_fresh(lease->agent->catalog)) {
+        if ((changed && !lease_is_known(lease, result)) || !catalog_is_fresh(lease->agent->catalog)) {
             catalog_refresh(lease->agent->catalog, NULL, NULL);
         }
         condition_hold(lease->condition);
+        if (lease->drained) {
+            lease_look_drained(lease);
+        }
     }
     if (lease->leaving) {
         lease_leave_now(lease);
@@ -110,13 +184,14 @@ static void lease_beat(uv_timer_t *timer)
 {
     Lease *lease = timer->data;
     const Settings *settings = &lease->agent->settings;
-    uv_timer_set_repeat(timer, (uint64_t)settings->heartbeat_ms);
+    uv_timer_set_repeat(timer, lease->drained ? DRAIN_BEAT_MS : (uint64_t)settings->heartbeat_ms);
     if (lease->asking || lease->leaving || lease->replaced) {
         return;
     }
     lease->asking = true;
     lease->sent_ms = time_ms();
     BrainParameters parameters;
+    ReportHot hot;
     brain_parameters_init(&parameters);
     brain_put_text(&parameters, slice_of_text(settings->agent_name));
     brain_put_uuid(&parameters, (const uint8_t *)lease->agent->incarnation);
@@ -129,6 +204,13 @@ static void lease_beat(uv_timer_t *timer)
     brain_put_int4(&parameters, (int32_t)settings->lease_ttl_ms);
     brain_put_int8(&parameters, lease->version);
     brain_put_jsonb(&parameters, slice_of_text(report_write(&lease->report, lease->sent_ms)));
+    brain_put_text(&parameters, slice_of_text(settings->agent_group));
+    brain_put_int4(&parameters, settings->lease_weight);
+    brain_put_bool(&parameters, lease->draining);
+    report_hot(&lease->report, lease->agent->catalog, lease->sent_ms, &hot);
+    brain_put_int4s(&parameters, hot.topic_ids, hot.count);
+    brain_put_int4s(&parameters, hot.partitions, hot.count);
+    brain_put_int8s(&parameters, hot.rates, hot.count);
     brain_send(lease->agent->brain, BRAIN_CONTROL,
                &(BrainQuery){ .statement = &heartbeat_statement,
                               .parameters = &parameters,
@@ -204,6 +286,19 @@ static void lease_leave_now(Lease *lease)
     brain_send(lease->agent->brain, BRAIN_CONTROL,
                &(BrainQuery){ .statement = &leave_statement, .parameters = &parameters, .deadline_ms = 5000 },
                lease_left, lease);
+}
+
+void lease_drain(Lease *lease, void (*done)(void *argument), void *argument)
+{
+    lease->draining = true;
+    lease->drained = done;
+    lease->drained_argument = argument;
+    lease->handed_over_ms = time_ms();
+    if (lease->agent_id == LEASE_NO_AGENT || lease->replaced) {
+        lease_drained(lease);
+        return;
+    }
+    uv_timer_start(lease->timer, lease_beat, 0, DRAIN_BEAT_MS);
 }
 
 void lease_leave(Lease *lease, void (*done)(void *argument), void *argument)

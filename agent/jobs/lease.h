@@ -15,6 +15,10 @@ enum { LEASE_NO_AGENT = -1 };
 Lease *lease_new(Agent *agent);
 void lease_free(Lease *lease);
 
+/* Goes on beating, as one that drains: the brain has its leases handed over to other agents. Calls done when
+ * they are, or when there is nobody, or when that gets nowhere. */
+void lease_drain(Lease *lease, void (*done)(void *argument), void *argument);
+
 /* Gives every lease back (sh_agent_leave), then calls done; beats no more. */
 void lease_leave(Lease *lease, void (*done)(void *argument), void *argument);
 

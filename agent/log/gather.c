@@ -139,6 +139,7 @@ bool log_append(Log *log, const LogAppend *from, int64_t now_ms, AppendAnswered 
     log->waiting++;
     metric_add(METRIC_LOG_BATCHES, 1);
     metric_add(METRIC_LOG_BATCH_BYTES, (uint64_t)append->size);
+    from->partition->appended_bytes += (uint64_t)append->size;
     gather_seal_full(log);
     log->backend.wake(log->backend.context);
     return true;

@@ -308,3 +308,17 @@ TEST(a_hundred_agents_and_ten_thousand_partitions_are_planned)
     settle(&cluster);
     CHECK(spread(&cluster) <= 2);
 }
+
+TEST(topics_with_one_partition_that_are_planned_alone_do_not_all_go_to_one_agent)
+{
+    int32_t counts[3] = { 0 };
+    for (int32_t topic = 1; topic <= 300; topic++) {
+        Cluster cluster = cluster_of(3, 1);
+        cluster.partitions[0].topic_id = topic;
+        settle(&cluster);
+        counts[cluster.partitions[0].holder]++;
+    }
+    for (int32_t i = 0; i < 3; i++) {
+        CHECK(counts[i] > 70 && counts[i] < 130);
+    }
+}
