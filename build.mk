@@ -30,13 +30,16 @@ OBJECTS   := $(SOURCES:%.c=$(BUILD)/%.o) $(GENERATED_SOURCES:%.c=%.o)
 ARCHIVE   := $(BUILD)/libagent.a
 AGENT     := $(BUILD)/streamhouse-agent
 UNIT      := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/*_test.c))
+SIM       := $(BUILD)/libsim.a
+SIM_PARTS := $(filter-out %/simulate.o,$(patsubst %.c,$(BUILD)/%.o,$(wildcard test/sim/*.c))) $(BUILD)/src/commit_decide.o
 FUZZERS   := $(patsubst %.c,$(BUILD)/%,$(wildcard test/fuzz/*_fuzz.c))
 
-.PHONY: all agent unit unit-programs fuzzers install uninstall clean
+.PHONY: all agent simulate unit unit-programs fuzzers install uninstall clean
 .SECONDARY:
 all: agent
 agent: $(AGENT)
 fuzzers: $(FUZZERS)
+simulate: $(BUILD)/test/sim/simulate
 unit-programs: $(UNIT)
 
 $(ARCHIVE): $(OBJECTS)
@@ -44,6 +47,17 @@ $(ARCHIVE): $(OBJECTS)
 	$(AR) rcs $@ $^
 
 $(AGENT): $(BUILD)/agent/main.o $(ARCHIVE)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+# The simulation of agents, clients, PostgreSQL and store: test/sim/run.
+$(SIM): $(SIM_PARTS)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(BUILD)/test/sim/simulate: $(BUILD)/test/sim/simulate.o $(SIM) $(ARCHIVE)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/test/unit/simulation_test: $(BUILD)/test/unit/simulation_test.o $(BUILD)/test/unit/test.o $(SIM) $(ARCHIVE)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/test/unit/%_test: $(BUILD)/test/unit/%_test.o $(BUILD)/test/unit/test.o $(ARCHIVE)
@@ -95,4 +109,4 @@ uninstall:
 clean:
 	rm -rf $(BUILD)
 
--include $(OBJECTS:.o=.d) $(UNIT:%=%.d) $(FUZZERS:%=%.d) $(BUILD)/agent/main.d $(wildcard $(BUILD)/test/system/*.d $(BUILD)/bench/*.d)
+-include $(OBJECTS:.o=.d) $(SIM_PARTS:.o=.d) $(UNIT:%=%.d) $(FUZZERS:%=%.d) $(BUILD)/agent/main.d $(wildcard $(BUILD)/test/sim/*.d $(BUILD)/test/system/*.d $(BUILD)/bench/*.d)

@@ -183,8 +183,7 @@ BEGIN
         CROSS JOIN LATERAL (
             SELECT CASE WHEN b.early_status IS NOT NULL THEN b.early_error::int4
                         WHEN f.refused = 'fenced' THEN 6
-                        WHEN f.refused IS NOT NULL THEN 45
-                        WHEN c.epoch IS NULL THEN 0
+                        WHEN c.epoch IS NULL THEN CASE WHEN f.refused IS NULL THEN 0 ELSE 45 END
                         WHEN b.producer_epoch < c.epoch THEN 47
                         WHEN b.producer_epoch > c.epoch THEN CASE WHEN b.first_sequence = 0 THEN 0 ELSE 45 END
                         WHEN twin.base IS NOT NULL THEN 0

@@ -15,9 +15,10 @@ typedef struct GapStream {
 
 struct Gap {
     GapStream stream;
-    int32_t sequence;    /* of the batch that is missing */
-    int32_t lease_epoch; /* under which it was, or would have been, accepted */
+    int32_t sequence; /* of the batch that is missing */
+    int32_t lease_epoch; /* it was missed under */
     KafkaError error;
+    int64_t opened_ms;
     int64_t until_ms;
     UT_hash_handle hh;
 };
@@ -46,9 +47,10 @@ static Gap *gap_find(const Gaps *gaps, const GapStream *stream)
     return gap;
 }
 
-/* The batch whose absence is noted is described by all but its stream. */
-static void gap_add(Gaps *gaps, const GapStream *stream, const Gap *missing, int64_t now_ms)
+/* The gap: stream, sequence, error and until when it holds are given. */
+static void gap_add(Gaps *gaps, const Gap *wanted, int64_t now_ms)
 {
+    const GapStream *stream = &wanted->stream;
     Gap *known = gap_find(gaps, stream);
     if (known && known->until_ms > now_ms) {
         return; /* of several failures the first is the one that is missing */
@@ -62,8 +64,8 @@ static void gap_add(Gaps *gaps, const GapStream *stream, const Gap *missing, int
     }
     Gap *gap = calloc(1, sizeof(Gap));
     if (gap) {
-        *gap = *missing;
-        gap->stream = *stream;
+        *gap = *wanted;
+        gap->opened_ms = now_ms;
         HASH_ADD(hh, gaps->by_stream, stream, sizeof(gap->stream), gap);
         gaps->count++;
     }
@@ -73,36 +75,44 @@ void gap_open(Gaps *gaps, const Append *failed, KafkaError error, int64_t now_ms
 {
     const BatchHeader *header = &failed->header;
     if (header->producer_id >= 0 && kafka_error_is_retriable((int16_t)error)) {
-        GapStream stream = gap_stream(failed->partition, header);
-        gap_add(gaps, &stream,
-                &(Gap){ .sequence = header->base_sequence,
-                        .lease_epoch = failed->lease_epoch,
-                        .error = error,
-                        .until_ms = now_ms + GAP_FORGET_MS },
-                now_ms);
+        Gap gap = { .stream = gap_stream(failed->partition, header),
+                    .sequence = header->base_sequence,
+                    .lease_epoch = failed->lease_epoch,
+                    .error = error,
+                    .until_ms = now_ms + GAP_FORGET_MS };
+        gap_add(gaps, &gap, now_ms);
     }
 }
 
 void gap_open_elsewhere(Gaps *gaps, const Partition *partition, const BatchHeader *header, int64_t now_ms)
 {
     if (header->producer_id >= 0) {
-        GapStream stream = gap_stream(partition, header);
-        gap_add(gaps, &stream,
-                &(Gap){ .sequence = header->base_sequence,
-                        .lease_epoch = partition->epoch,
-                        .error = KAFKA_ERROR_NOT_LEADER_OR_FOLLOWER,
-                        .until_ms = now_ms + GAP_ELSEWHERE_MS },
-                now_ms);
+        Gap gap = { .stream = gap_stream(partition, header),
+                    .sequence = header->base_sequence,
+                    .lease_epoch = partition->epoch,
+                    .error = KAFKA_ERROR_NOT_LEADER_OR_FOLLOWER,
+                    .until_ms = now_ms + GAP_ELSEWHERE_MS };
+        gap_add(gaps, &gap, now_ms);
     }
 }
 
-/* While the partition was led elsewhere, the batch may have been sent again there, and will never come here.
- */
-static void gap_note_lease(Gap *gap, int32_t lease_epoch, int64_t now_ms)
+/* Under another epoch another agent may have led meanwhile, and have got what was missed here: then it will not
+ * come again. */
+static bool gap_is_over(const Gap *gap, const Partition *partition, int64_t now_ms)
 {
-    if (gap->lease_epoch != lease_epoch) {
-        gap->lease_epoch = lease_epoch;
-        gap->until_ms = gap->until_ms < now_ms + GAP_ELSEWHERE_MS ? gap->until_ms : now_ms + GAP_ELSEWHERE_MS;
+    bool elsewhere = gap->lease_epoch != partition->epoch && gap->opened_ms + GAP_ELSEWHERE_MS <= now_ms;
+    return elsewhere || gap->until_ms <= now_ms;
+}
+
+void gap_fill(Gaps *gaps, const Append *committed)
+{
+    if (committed->header.producer_id < 0 || !gaps->by_stream) {
+        return;
+    }
+    GapStream stream = gap_stream(committed->partition, &committed->header);
+    Gap *gap = gap_find(gaps, &stream);
+    if (gap && gap->sequence == committed->header.base_sequence) {
+        gap_close(gaps, gap);
     }
 }
 
@@ -116,8 +126,7 @@ KafkaError gap_check(Gaps *gaps, const Partition *partition, const BatchHeader *
     if (!gap) {
         return KAFKA_ERROR_NONE;
     }
-    gap_note_lease(gap, partition->epoch, now_ms);
-    if (gap->sequence == header->base_sequence || gap->until_ms <= now_ms) {
+    if (gap->sequence == header->base_sequence || gap_is_over(gap, partition, now_ms)) {
         gap_close(gaps, gap);
         return KAFKA_ERROR_NONE;
     }

@@ -102,6 +102,8 @@ void order_finish(Log *log, Append *append, KafkaError error, int64_t base_offse
     Append *later = append->next;
     if (error != KAFKA_ERROR_NONE) {
         gap_open(&log->gaps, append, error, log->now_ms);
+    } else {
+        gap_fill(&log->gaps, append);
     }
     append_finish(log, append, error, base_offset);
     if (error != KAFKA_ERROR_NONE && append->header.producer_id >= 0) {
