@@ -194,7 +194,7 @@ class Workload:
         self.stop([process for process in self.processes if process.role in WRITERS], time.monotonic() + timeout_s * 0.4)
         self.await_groups(time.monotonic() + timeout_s * 0.25)
         self.stop([process for process in self.processes if process.role not in WRITERS], time.monotonic() + 30)
-        doors = [door for door in DRAINS if door != "java" or self.java]
+        doors = [door for door in DRAINS if door != "java" or self.java] + [f"agent {address}" for address in self.bootstrap]
         self.drain(doors, deadline)
         self.journal.write("expect", now(), doors=doors, groups=self.groups)
         self.journal.close()
@@ -237,7 +237,9 @@ class Workload:
             self.journal.note(f"groups that do not come to the end: {self.behind(ends)}")
 
     def drain(self, doors, deadline):
-        self.drains = [Process(self, f"drain-{door}", *DRAINS[door], {}) for door in doors]
+        self.drains = [Process(self, f"drain-{door}", *DRAINS[door], {}) for door in doors if door in DRAINS]
+        self.drains += [Process(self, f"drain-agent-{number}", "wire_clients.py", "drain", {"bootstrap": address})
+                        for number, address in enumerate(self.bootstrap, 1)]
         for process in self.drains:
             process.start()
         for process in self.drains:
