@@ -27,6 +27,7 @@ ROOT = HERE.parents[1]
 TOPICS = {"chaos-auto": "auto", "chaos-inline": "inline", "chaos-object": "object"}
 PARTITIONS = 3
 MESSAGE_BYTES_MAX = 200_000
+START_S = 60
 JVM_OPTIONS = ["-Xmx96m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"]
 
 # name: (program, role, how many, what it is told besides). A group's members are one row.
@@ -143,6 +144,7 @@ class Workload:
         for process in self.processes:
             process.start()
         threading.Thread(target=self.watch, daemon=True).start()
+        self.await_everybody(time.monotonic() + START_S)
 
     def compile(self):
         sources = [str(path) for path in sorted((HERE / "java").glob("*.java"))]
@@ -179,6 +181,16 @@ class Workload:
                 if not self.finishing:
                     process.revive()
             time.sleep(1)
+
+    def await_everybody(self, deadline):
+        """Returns when everybody has succeeded once: a JVM takes its time. Who has not by then is no reason not to begin."""
+        def waiting():
+            return [process.name for process in self.processes if process.progress()["acknowledged"] + process.progress()["read"] == 0
+                    and process.role != "observer"]
+        while waiting() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        if waiting():
+            self.journal.note(f"these begin late: {waiting()}")
 
     def progress(self):
         """operations, acknowledged and read so far, and for each client the seconds since it last succeeded."""
