@@ -14,8 +14,8 @@ from stack import AGENT, scratch_folder
 
 PROGRESS_EVERY_S = 5
 RECOVERY_S = 90
-DRAIN_S = 180
-FRESH_S = 5
+DRAIN_S = 300
+FRESH_S = 10
 
 
 class Session:
