@@ -17,6 +17,7 @@ COLUMNS = """topic, partition, "offset", coalesce(round(extract(epoch FROM "time
     coalesce('x' || encode(key, 'hex'), '-'), coalesce('x' || encode(value, 'hex'), '-'), coalesce(headers::text, '{}')"""
 FETCH_RECORDS, FETCH_BYTES = 500, 8_000_000
 ANSWER_S = 60
+UNREPLICATED = b"canceling wait for synchronous replication"  # a warning: the COMMIT that it interrupts is answered as if it were safe
 
 
 class Database:
@@ -33,6 +34,7 @@ class Connection:
     """A session of psql; who does not answer is as good as gone."""
 
     def __init__(self, conninfo):
+        self.complained = 0
         try:
             self.session = Session(Database(conninfo))
         except AssertionError as error:
@@ -40,9 +42,18 @@ class Connection:
 
     def run(self, sql, timeout=ANSWER_S):
         try:
-            return self.session.run(sql, timeout)
+            answer = self.session.run(sql, timeout)
         except AssertionError as error:
             raise Lost from error
+        if UNREPLICATED in self.new_complaints():
+            raise Lost
+        return answer
+
+    def new_complaints(self):
+        """What psql has said on standard error since this was asked last. Its position in the file is ours too: it stays where it is."""
+        text = os.pread(self.session.complaints.fileno(), 1 << 16, self.complained)
+        self.complained += len(text)
+        return text
 
     def rows(self, sql):
         """Rows of a query that has to work."""

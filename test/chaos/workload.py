@@ -27,6 +27,7 @@ ROOT = HERE.parents[1]
 TOPICS = {"chaos-auto": "auto", "chaos-inline": "inline", "chaos-object": "object"}
 PARTITIONS = 3
 MESSAGE_BYTES_MAX = 200_000
+START_S = 60
 JVM_OPTIONS = ["-Xmx96m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"]
 
 # name: (program, role, how many, what it is told besides). A group's members are one row.
@@ -143,6 +144,7 @@ class Workload:
         for process in self.processes:
             process.start()
         threading.Thread(target=self.watch, daemon=True).start()
+        self.await_everybody(time.monotonic() + START_S)
 
     def compile(self):
         sources = [str(path) for path in sorted((HERE / "java").glob("*.java"))]
@@ -180,6 +182,16 @@ class Workload:
                     process.revive()
             time.sleep(1)
 
+    def await_everybody(self, deadline):
+        """Returns when everybody has succeeded once: a JVM takes its time. Who has not by then is no reason not to begin."""
+        def waiting():
+            return [process.name for process in self.processes if process.progress()["acknowledged"] + process.progress()["read"] == 0
+                    and process.role != "observer"]
+        while waiting() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        if waiting():
+            self.journal.note(f"these begin late: {waiting()}")
+
     def progress(self):
         """operations, acknowledged and read so far, and for each client the seconds since it last succeeded."""
         told = {process.name: process.progress() for process in self.processes}
@@ -194,7 +206,7 @@ class Workload:
         self.stop([process for process in self.processes if process.role in WRITERS], time.monotonic() + timeout_s * 0.4)
         self.await_groups(time.monotonic() + timeout_s * 0.25)
         self.stop([process for process in self.processes if process.role not in WRITERS], time.monotonic() + 30)
-        doors = [door for door in DRAINS if door != "java" or self.java]
+        doors = [door for door in DRAINS if door != "java" or self.java] + [f"agent {address}" for address in self.bootstrap]
         self.drain(doors, deadline)
         self.journal.write("expect", now(), doors=doors, groups=self.groups)
         self.journal.close()
@@ -237,7 +249,9 @@ class Workload:
             self.journal.note(f"groups that do not come to the end: {self.behind(ends)}")
 
     def drain(self, doors, deadline):
-        self.drains = [Process(self, f"drain-{door}", *DRAINS[door], {}) for door in doors]
+        self.drains = [Process(self, f"drain-{door}", *DRAINS[door], {}) for door in doors if door in DRAINS]
+        self.drains += [Process(self, f"drain-agent-{number}", "wire_clients.py", "drain", {"bootstrap": address})
+                        for number, address in enumerate(self.bootstrap, 1)]
         for process in self.drains:
             process.start()
         for process in self.drains:
