@@ -46,7 +46,7 @@ class Server(Postgres):
         self.paused = []
 
     def create(self):
-        self.script("create", *[f"{name}={value}" for name, value in {**SETTINGS, **self.settings}.items()])
+        self.script("create", *[f"{name}={value}" for name, value in {"port": self.port, **SETTINGS, **self.settings}.items()])
         with open(self.folder / "data/pg_hba.conf", "a") as rules:
             # Only processes of this run are in this network.
             rules.write("host all all 10.77.0.0/24 trust\nhost replication all 10.77.0.0/24 trust\n")
