@@ -104,8 +104,3 @@ void log_forget_partition(Log *log, Partition *partition)
     }
     tail_drop(&log->tail, partition);
 }
-
-Tail *log_tail(Log *log)
-{
-    return &log->tail;
-}

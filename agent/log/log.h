@@ -166,6 +166,4 @@ bool log_is_idle(const Log *log);
 /* The topic was deleted: its batches fail, its tail goes. */
 void log_forget_partition(Log *log, Partition *partition);
 
-Tail *log_tail(Log *log);
-
 #endif
