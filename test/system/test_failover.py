@@ -95,7 +95,9 @@ def test_a_rolling_restart_of_all_three_shows_clients_no_error(trio, traffic):
     began = time.monotonic()
     for agent in trio.agents:
         assert agent.stop() == 0
+        stopped = time.monotonic()
         agent.start()
+        print(f"# {agent.name} at {agent.kafka} was away from {stopped - began:.3f} to {time.monotonic() - began:.3f} s")
         time.sleep(1)
     ended = traffic.settle()
     report("three restarts took", ended - began)

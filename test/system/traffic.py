@@ -20,16 +20,16 @@ CALM = {"log.connection.close": False, "socket.timeout.ms": 10_000, "reconnect.b
 
 
 class Errors:
-    """What clients complained of, with the time."""
+    """What a client complained of, with the time."""
 
-    def __init__(self):
-        self.heard = []
+    def __init__(self, client):
+        self.client, self.heard = client, []
 
     def note(self, error):
         self.heard.append((time.monotonic(), str(error)))
 
     def since(self, began):
-        return [text for when, text in self.heard if when >= began]
+        return [f"{self.client}, after {when - began:.3f} s: {text}" for when, text in self.heard if when >= began]
 
 
 class Writer:
@@ -37,7 +37,7 @@ class Writer:
 
     def __init__(self, kafka, topic, partitions):
         self.topic, self.partitions = topic, partitions
-        self.errors, self.failed = Errors(), []
+        self.errors, self.failed = Errors("the writer"), []
         self.history = one_log.History()
         self.acks = []  # (partition, when it was sent, when that was acknowledged)
         self.stopping = threading.Event()
@@ -82,7 +82,7 @@ class Reader:
 
     def __init__(self, kafka, topic):
         self.topic = topic
-        self.errors, self.got = Errors(), []  # (partition, offset, value)
+        self.errors, self.got = Errors("the reader"), []  # (partition, offset, value)
         self.stopping = threading.Event()
         self.consumer = Consumer({
             "bootstrap.servers": kafka, "group.id": f"readers of {topic}", "auto.offset.reset": "earliest", "fetch.wait.max.ms": 500,
