@@ -1,5 +1,5 @@
-/* marker.h: keeps the store's owner marker (src/marker.sql): writes it when the brain says so, tells the brain
- * what is there, and lets /ready say why this agent leads nothing when the brain is not the owner. */
+/* marker.h: keeps the store's owner marker (src/marker.sql): writes it when the brain says so, tells the
+ * brain what is there, and lets /ready say why this agent leads nothing when the brain is not the owner. */
 #ifndef STREAMHOUSE_MARKER_H
 #define STREAMHOUSE_MARKER_H
 
