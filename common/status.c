@@ -4,20 +4,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-static const char *const code_names[] = {
-    [STATUS_OK] = "ok",
-    [STATUS_INVALID] = "invalid",
-    [STATUS_NOT_FOUND] = "not_found",
-    [STATUS_EXISTS] = "exists",
-    [STATUS_UNAVAILABLE] = "unavailable",
-    [STATUS_TIMEOUT] = "timeout",
-    [STATUS_DENIED] = "denied",
-    [STATUS_CORRUPT] = "corrupt",
-    [STATUS_LIMIT] = "limit",
-    [STATUS_CANCELLED] = "cancelled",
-    [STATUS_INTERNAL] = "internal",
-};
-
 Status status_ok(void)
 {
     Status status;
@@ -35,9 +21,4 @@ Status status_error(StatusCode code, const char *format, ...)
     vsnprintf(status.message, sizeof(status.message), format, arguments);
     va_end(arguments);
     return status;
-}
-
-const char *status_code_name(StatusCode code)
-{
-    return code_names[code];
 }

@@ -36,7 +36,4 @@ Status status_ok(void);
 /* Builds a failure; the text is cut at STATUS_MESSAGE_MAX - 1 bytes. */
 Status status_error(StatusCode code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* A word for logs and metrics: "ok", "invalid", "not_found" … */
-const char *status_code_name(StatusCode code);
-
 #endif

@@ -22,7 +22,6 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
-PG_FUNCTION_INFO_V1(streamhouse_in_transaction_block);
 PG_FUNCTION_INFO_V1(streamhouse_member_require_topic);
 
 enum { CHECK_EVERY_MS = 1000, SEEN_PER_LIMIT = 4 };
@@ -433,12 +432,6 @@ void group_session_forget(GroupSession *session)
     session->is_member = false;
     session->is_known = false;
     session->partition_count = 0;
-}
-
-/* Whether the running call shares its transaction with others. */
-Datum streamhouse_in_transaction_block(PG_FUNCTION_ARGS)
-{
-    PG_RETURN_BOOL(IsTransactionBlock());
 }
 
 /* member_require_topic(role, topic_id, topic): whether somebody else may. */

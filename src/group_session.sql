@@ -1,9 +1,5 @@
 -- group_session.sql: sessions of PostgreSQL as members of groups. See group_session.c and poll.c.
 
-CREATE FUNCTION streamhouse.in_transaction_block() RETURNS bool
-LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'streamhouse_in_transaction_block';
-COMMENT ON FUNCTION streamhouse.in_transaction_block IS 'Whether the running statement shares its transaction with others.';
-
 CREATE FUNCTION streamhouse.session_check_topics(topics text[], regex text, assignor text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$

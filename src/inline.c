@@ -7,7 +7,10 @@
  *
  * Readers let go of their lock as soon as they have the bytes, so that a transaction that has read and then
  * rests keeps no slot from being emptied. Whoever comes after that finds nothing and looks its pointer up
- * once more. */
+ * once more.
+ *
+ * Bytes are cut into pieces that fill a page each: one tuple, one index entry and no TOAST table. TOAST would
+ * make four times as many tuples of them, each written on its own. */
 #include "compat.h"
 #include "inline.h"
 
@@ -40,22 +43,25 @@ enum {
     KEPT_BYTES = 32 * 1024 * 1024,
     SIZE_CHECK_BYTES = 1024 * 1024,
     SLOT_FIRST = 1,
-    READ_REQUESTS_MAX = 100000
+    READ_REQUESTS_MAX = 100000,
+    /* What fits into a page beside the row's other columns. */
+    PIECE_BYTES =
+        MaxHeapTupleSize - MAXALIGN(SizeofHeapTupleHeader) - 2 * sizeof(int64) - sizeof(int32) - VARHDRSZ
 };
 
 static const KeyScanSpec slots_all = { "inline_slot", "inline_slot_pkey", 0, { { 0 } } };
 
 static const struct {
     const char *table;
-    KeyScanSpec by_id;
+    KeyScanSpec from_piece;
 } ring[INLINE_SLOTS] = {
 #define SLOT(n)                                                                                              \
     {                                                                                                        \
         "inline_" #n,                                                                                        \
         {                                                                                                    \
-            "inline_" #n, "inline_" #n "_pkey", 1,                                                           \
+            "inline_" #n, "inline_" #n "_pkey", 2,                                                           \
             {                                                                                                \
-                KEY_INT8_EQUAL                                                                               \
+                KEY_INT8_EQUAL, KEY_INT4_FROM                                                                \
             }                                                                                                \
         }                                                                                                    \
     }
@@ -137,6 +143,19 @@ static void memory_keep(void)
 #endif
 }
 
+static void piece_write(RowWriter *writer, const InlinePlace *place, int32 start, Slice piece)
+{
+    TupleTableSlot *row = row_writer_row(writer);
+    bytea *bytes = MemoryContextAlloc(writer->rows, VARHDRSZ + piece.size);
+    SET_VARSIZE(bytes, VARHDRSZ + piece.size);
+    memcpy(VARDATA(bytes), piece.data, piece.size);
+    row_set(row, Anum_inline_object_id, Int64GetDatum(place->object_id));
+    row_set(row, Anum_inline_written_at, TimestampTzGetDatum(GetCurrentTimestamp()));
+    row_set(row, Anum_inline_byte_start, Int32GetDatum(start));
+    row_set(row, Anum_inline_bytes, PointerGetDatum(bytes));
+    row_writer_put(writer);
+}
+
 InlinePlace inline_write(Slice batches)
 {
     RowWriter writer;
@@ -146,38 +165,52 @@ InlinePlace inline_write(Slice batches)
     InlinePlace place = { .object_id = nextval_internal(streamhouse_relation("object_object_id_seq"), false),
                           .slot = slot_lock() };
     row_writer_open(&writer, ring[place.slot - 1].table);
-    TupleTableSlot *row = row_writer_row(&writer);
-    bytea *bytes = palloc(VARHDRSZ + batches.size);
-    SET_VARSIZE(bytes, VARHDRSZ + batches.size);
-    memcpy(VARDATA(bytes), batches.data, batches.size);
-    row_set(row, Anum_inline_object_id, Int64GetDatum(place.object_id));
-    row_set(row, Anum_inline_bytes, PointerGetDatum(bytes));
-    row_set(row, Anum_inline_written_at, TimestampTzGetDatum(GetCurrentTimestamp()));
-    row_writer_put(&writer);
+    for (size_t start = 0; start < batches.size; start += PIECE_BYTES) {
+        piece_write(&writer, &place, (int32)start,
+                    slice_of(batches.data + start, Min(PIECE_BYTES, batches.size - start)));
+    }
     row_writer_close(&writer);
-    pfree(bytes);
     return place;
+}
+
+/* Copies what one piece has of the range, and says how far the range is copied then. */
+static int32 piece_read(KeyScan *scan, uint8 *target, int32 start, int32 length, int32 done)
+{
+    int32 piece_start = DatumGetInt32(key_scan_column(scan, Anum_inline_byte_start));
+    Datum stored = key_scan_column(scan, Anum_inline_bytes);
+    struct varlena *piece = pg_detoast_datum_packed((struct varlena *)DatumGetPointer(stored));
+    int32 skip = start + done - piece_start;
+    int32 take = Min((int32)VARSIZE_ANY_EXHDR(piece) - skip, length - done);
+    if (skip >= 0 && take > 0) {
+        memcpy(target + done, VARDATA_ANY(piece) + skip, take);
+        done += take;
+    }
+    if ((Pointer)piece != DatumGetPointer(stored)) {
+        pfree(piece);
+    }
+    return done;
 }
 
 bytea *inline_read(const InlinePlace *place, int32 start, int32 length)
 {
     KeyScan scan;
     bytea *bytes = NULL;
+    int32 done = 0;
     if (place->slot < 1 || place->slot > INLINE_SLOTS) {
         ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("there is no slot %d", place->slot),
                 errhint("Slots have the numbers 1 to %d; see streamhouse.segment.", INLINE_SLOTS));
     }
-    key_scan_open(&scan, &ring[place->slot - 1].by_id, AccessShareLock);
+    length = Min(length, INLINE_ROW_BYTES_MAX);
+    key_scan_open(&scan, &ring[place->slot - 1].from_piece, AccessShareLock);
     key_scan_set(&scan, 0, Int64GetDatum(place->object_id));
-    if (key_scan_seek(&scan, ForwardScanDirection)) {
-        Datum stored = key_scan_column(&scan, Anum_inline_bytes);
-        bytea *slice = (bytea *)PG_DETOAST_DATUM_SLICE(stored, start, length);
-        bytes = palloc(VARSIZE_ANY_EXHDR(slice) + VARHDRSZ);
-        SET_VARSIZE(bytes, VARSIZE_ANY_EXHDR(slice) + VARHDRSZ);
-        memcpy(VARDATA(bytes), VARDATA_ANY(slice), VARSIZE_ANY_EXHDR(slice));
-        if ((Pointer)slice != DatumGetPointer(stored)) {
-            pfree(slice);
-        }
+    key_scan_set(&scan, 1, Int32GetDatum(start - start % PIECE_BYTES));
+    for (bool found = key_scan_seek(&scan, ForwardScanDirection); found && done < length;
+         found = key_scan_next(&scan, ForwardScanDirection)) {
+        bytes = bytes ? bytes : palloc((Size)VARHDRSZ + length);
+        done = piece_read(&scan, (uint8 *)VARDATA(bytes), start, length, done);
+    }
+    if (bytes) {
+        SET_VARSIZE(bytes, VARHDRSZ + done);
     }
     key_scan_release(&scan, AccessShareLock);
     return bytes;

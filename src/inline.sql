@@ -149,11 +149,11 @@ AS $$
 DECLARE
     written_at timestamptz;
 BEGIN
-    EXECUTE format('SELECT i.written_at FROM streamhouse.%I AS i WHERE i.object_id = $1', 'inline_' || slot)
+    EXECUTE format('SELECT i.written_at FROM streamhouse.%I AS i WHERE i.object_id = $1 LIMIT 1', 'inline_' || slot)
     INTO written_at USING object_id;
     RETURN written_at;
 END $$;
-COMMENT ON FUNCTION streamhouse.inline_written_at IS 'When a row of the ring was written; null when it is gone.';
+COMMENT ON FUNCTION streamhouse.inline_written_at IS 'When something was written to the ring; null when it is gone.';
 
 -- Asked every second, mostly for nothing: it must not cost what the plan itself does.
 CREATE FUNCTION streamhouse.inline_is_due(slots int2[], move_bytes int8, segments_max int) RETURNS bool

@@ -254,15 +254,17 @@ COMMENT ON COLUMN streamhouse.inline_slot.changed_at IS 'Since when.';
 DO $$
 BEGIN
     FOR n IN 1 .. 8 LOOP
-        -- A row of a few KiB stays in its page: a second table and index for its bytes would cost more than they save.
+        -- A piece fills a page and stays in it: a second table and index for its bytes would cost more than they save.
         EXECUTE format('CREATE TABLE streamhouse.inline_%s (
-                            object_id int8 PRIMARY KEY, bytes bytea NOT NULL, written_at timestamptz NOT NULL)
+                            object_id int8, written_at timestamptz NOT NULL, byte_start int4 DEFAULT 0, bytes bytea NOT NULL,
+                            PRIMARY KEY (object_id, byte_start))
                         WITH (autovacuum_enabled = false, toast.autovacuum_enabled = false, toast_tuple_target = 8160)', n);
         EXECUTE format('ALTER TABLE streamhouse.inline_%s ALTER COLUMN bytes SET STORAGE EXTERNAL', n);
         EXECUTE format('COMMENT ON TABLE streamhouse.inline_%s IS ''Slot %s of the inline ring: record batches that are not in an object yet.''', n, n);
-        EXECUTE format('COMMENT ON COLUMN streamhouse.inline_%s.object_id IS ''Id from the sequence of objects, so that an id is either an object''''s or a row''''s of the ring.''', n);
-        EXECUTE format('COMMENT ON COLUMN streamhouse.inline_%s.bytes IS ''Record batches, one after the other, of one or several partitions.''', n);
+        EXECUTE format('COMMENT ON COLUMN streamhouse.inline_%s.object_id IS ''Id of the write, from the sequence of objects, so that an id is either an object''''s or a write''''s to the ring.''', n);
         EXECUTE format('COMMENT ON COLUMN streamhouse.inline_%s.written_at IS ''When it was written.''', n);
+        EXECUTE format('COMMENT ON COLUMN streamhouse.inline_%s.byte_start IS ''Where the piece begins in the bytes of the write.''', n);
+        EXECUTE format('COMMENT ON COLUMN streamhouse.inline_%s.bytes IS ''A piece, a page full at most, of record batches, one after the other, of one or several partitions.''', n);
     END LOOP;
 END $$;
 

@@ -84,9 +84,10 @@ enum {
 /* inline_1 to inline_8 */
 enum {
     Anum_inline_object_id = 1,
-    Anum_inline_bytes,
     Anum_inline_written_at,
-    Natts_inline = Anum_inline_written_at
+    Anum_inline_byte_start,
+    Anum_inline_bytes,
+    Natts_inline = Anum_inline_bytes
 };
 
 enum {

@@ -198,8 +198,6 @@ int64_t groups_tick(Groups *groups);
 void groups_forget(Groups *groups);
 /* Asks the brain whether the group of that name is still this coordinator's; null: all of them. */
 void groups_check(Groups *groups, Slice name);
-/* No backend call is under way. */
-bool groups_is_idle(const Groups *groups);
 GroupCounts groups_count(const Groups *groups);
 
 /* Finds the group, or loads it; opened() may come before this returns. create: make it when it is missing. */
@@ -221,7 +219,6 @@ void group_abandon(GroupWait *wait);
 void group_heard(Groups *groups, Slice group, Slice member_id, int32_t generation);
 
 /* For the backend, handlers and tests. */
-Slice group_name(const Group *group);
 /* False while the brain is asked for it. */
 bool group_is_loaded(const Group *group);
 int32_t group_id(const Group *group);

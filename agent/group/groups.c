@@ -371,11 +371,6 @@ int64_t groups_tick(Groups *groups)
     return due_ms == INT64_MAX || wait_ms > GROUPS_NEVER_MS ? GROUPS_NEVER_MS : wait_ms > 0 ? wait_ms : 0;
 }
 
-bool groups_is_idle(const Groups *groups)
-{
-    return !groups->batch && groups->claims == 0;
-}
-
 GroupCounts groups_count(const Groups *groups)
 {
     return groups->counts;
@@ -390,11 +385,6 @@ Group *groups_find(Groups *groups, Slice name)
 bool group_is_loaded(const Group *group)
 {
     return group->loaded;
-}
-
-Slice group_name(const Group *group)
-{
-    return group->name;
 }
 
 int32_t group_id(const Group *group)

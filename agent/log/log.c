@@ -111,8 +111,3 @@ void log_doubt_partition(Log *log, Partition *partition)
     partition->high_watermark = OFFSET_UNKNOWN;
     partition->watched_end = 0;
 }
-
-Tail *log_tail(Log *log)
-{
-    return &log->tail;
-}

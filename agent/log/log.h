@@ -168,6 +168,5 @@ void log_forget_partition(Log *log, Partition *partition);
 
 /* What is in memory of the partition's end may not be what PostgreSQL has. */
 void log_doubt_partition(Log *log, Partition *partition);
-Tail *log_tail(Log *log);
 
 #endif

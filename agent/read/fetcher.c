@@ -154,11 +154,6 @@ void fetcher_stop(Fetcher *fetcher)
     }
 }
 
-bool fetcher_is_idle(const Fetcher *fetcher)
-{
-    return fetcher->tasks == 0 && cache_is_idle(fetcher->cache);
-}
-
 void fetcher_reload(Fetcher *fetcher)
 {
     const Settings *settings = &fetcher->agent->settings;

@@ -54,7 +54,6 @@ void fetcher_free(Fetcher *fetcher);
 void fetcher_drain(Fetcher *fetcher);
 /* Starts nothing any more; callbacks under way may still come. */
 void fetcher_stop(Fetcher *fetcher);
-bool fetcher_is_idle(const Fetcher *fetcher);
 void fetcher_reload(Fetcher *fetcher);
 
 /* The clients' sessions. */

@@ -23,8 +23,6 @@ enum {
 const char *const store_addressing_names[] = { "auto", "path", "virtual" };
 const char *const store_checksum_names[] = { "auto", "sha256", "crc32c", "md5", "none" };
 const char *const store_conditional_names[] = { "auto", "on", "off" };
-static const char *const operation_names[] = { "put", "get", "head", "delete", "list" };
-
 const uint64_t store_latency_bounds_us[] = { 250,    500,     1000,    2500,    5000,
                                              10000,  25000,   50000,   100000,  250000,
                                              500000, 1000000, 2500000, 5000000, 10000000 };
@@ -525,9 +523,4 @@ const StoreMetrics *store_metrics(const Store *store)
     metrics->put_parallel = store->lanes[LANE_PUT].parallel;
     metrics->get_parallel = store->lanes[LANE_GET].parallel;
     return metrics;
-}
-
-const char *store_operation_name(StoreOperation operation)
-{
-    return operation_names[operation];
 }

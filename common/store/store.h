@@ -236,7 +236,4 @@ typedef struct StoreMetrics {
 /* Up to date; borrowed. */
 const StoreMetrics *store_metrics(const Store *store);
 
-/* A word for metrics: "put", "get" … */
-const char *store_operation_name(StoreOperation operation);
-
 #endif
