@@ -96,11 +96,6 @@ def restart(postgres, node):
 LOSSES = [(killed, ["kafka", "sql"], restart), (frozen, ["kafka"], thaw)]
 
 
-def says_that_it_is_away(agent):
-    status, body = agent.http("/ready")
-    return status == 503 and "no PostgreSQL for" in body
-
-
 def lose_primary(stack, how, loads):
     """Returns when every load was acknowledged something by the new one: (lost node, seconds to the promotion, and from there to the
     last load's first acknowledged record)."""
@@ -108,8 +103,6 @@ def lose_primary(stack, how, loads):
     survivor = postgres.wait_for_standby()
     began = time.monotonic()
     lost = how(postgres)
-    if how is killed:
-        wait_until(lambda: all(says_that_it_is_away(agent) for agent in stack.agents), 10, "/ready saying that PostgreSQL is away")
     wait_until(lambda: is_writable(postgres, survivor), 60, "a promotion")
     promoted = time.monotonic()
     counts = [load.acknowledged_count() for load in loads]
@@ -128,6 +121,7 @@ def fail_over(stack, loads, number):
     for agent in stack.agents:
         wait_until(lambda: agent.metric("streamhouse_brain_failovers_total") == number, 20, "the metric of failovers")
         agent.wait_ready()
+        assert "not ready: no PostgreSQL for" in agent.log(), "/ready has not said that PostgreSQL is away"
         assert agent.metric("streamhouse_brain_unavailable_seconds") == 0
         assert agent.metric("streamhouse_brain_unavailable_seconds_total") > 0
     assert stack.leaders("kafka") == leaders, "a lease has moved: that of an agent which lives has expired"
