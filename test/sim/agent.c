@@ -291,8 +291,8 @@ static void agent_event_of(SimAgent *agent, const Event *event)
         break;
     default: /* resumed */
         agent->resumed_ms = agent_ms(agent);
-        agent->sim->disturbed_us = agent->sim->now_us > agent->sim->disturbed_us ? agent->sim->now_us
-                                                                                 : agent->sim->disturbed_us;
+        agent->sim->disturbed_us =
+            agent->sim->now_us > agent->sim->disturbed_us ? agent->sim->now_us : agent->sim->disturbed_us;
         sim_trace(agent->sim, "agent %d goes on", agent->index);
         check_leaders(agent->sim);
     }
