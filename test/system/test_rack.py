@@ -118,9 +118,8 @@ def test_a_client_may_say_its_zone_in_its_client_id(own_stack, topic_name, clien
 
 def test_a_group_that_any_agent_coordinates_is_coordinated_in_the_clients_zone(own_stack, zones, topic_name):
     own_stack.create_topic(topic_name)
-    consumer = Consumer({"bootstrap.servers": own_stack.kafka, "group.id": topic_name, "group.protocol": "consumer"})
-    consumer.subscribe([topic_name])
-    wait_until(lambda: consumer.poll(0.1) or consumer.assignment(), what="an assignment")
+    own_stack.postgres.run("""SELECT sh_group_heartbeat(:'group', 'm', 0, rebalance_timeout_ms => 60000, subscribed_topics => ARRAY[:'group'],
+                                                        owned_topic_ids => '{}', owned_partitions => '{}');""", group=topic_name)
     with SchemaWire(own_stack.agents[0].kafka) as connection:
         def coordinator(name):
             [found] = connection.ask("FindCoordinator", 4, key_type=0, coordinator_keys=[name])["coordinators"]
@@ -133,7 +132,6 @@ def test_a_group_that_any_agent_coordinates_is_coordinated_in_the_clients_zone(o
             connection.client = f"zone={agent.settings['zone']}"
             found.add(coordinator("a group that is not there"))
         assert len(found) == 1, "it may become one that a single agent coordinates"
-    consumer.close()
 
 
 GET_TELEMETRY_SUBSCRIPTIONS, PUSH_TELEMETRY = 71, 72
