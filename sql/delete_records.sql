@@ -81,7 +81,7 @@ SELECT emptied_at IS NULL AS in_use FROM streamhouse.object WHERE object_id = :o
 SELECT count(*) > 0 AS noted FROM streamhouse.partition_trim;
 SELECT sh_prune() AS more;
 SELECT count(*) FROM streamhouse.partition_trim;
--- elections: the leader that hashing chooses, or nothing to do
+-- elections: a leader for what has none, or nothing to do
 SELECT * FROM sh_elect_leaders(ARRAY[:topic_id, 999], '{0,0}');
 UPDATE streamhouse.lease SET agent_id = NULL WHERE topic_id = :topic_id;
 SELECT * FROM sh_elect_leaders(ARRAY[:topic_id], '{0}');

@@ -23,19 +23,21 @@ AS $$
 $$;
 COMMENT ON FUNCTION streamhouse.coordinator_of IS 'The agent of live that coordinates a group, or is to: the one that has it, as long as it is alive, else the one that is chosen. Null when live is empty.';
 
-CREATE FUNCTION sh_find_coordinators(keys text[])
+CREATE FUNCTION sh_find_coordinators(keys text[], zone text DEFAULT NULL)
 RETURNS TABLE (key text, agent_id int, kafka_host text, kafka_port int)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-    WITH live AS (SELECT streamhouse.live_agent_ids() AS ids)
+    WITH live AS (SELECT streamhouse.live_agent_ids() AS ids),
+         near AS (SELECT coalesce(array_agg(a.agent_id), '{}') AS ids FROM streamhouse.live_agent AS a WHERE a.zone = sh_find_coordinators.zone)
     SELECT k.key, a.agent_id, a.kafka_host, a.kafka_port
-    FROM live CROSS JOIN unnest(keys) WITH ORDINALITY AS k (key, place)
+    FROM live CROSS JOIN near CROSS JOIN unnest(keys) WITH ORDINALITY AS k (key, place)
     LEFT JOIN streamhouse.consumer_group AS g ON g.name = k.key
     LEFT JOIN streamhouse.agent AS a
-        ON a.agent_id = streamhouse.coordinator_of(g.coordinator_id, k.key, live.ids)
+        ON a.agent_id = coalesce(CASE WHEN g.group_type = 'consumer' THEN streamhouse.coordinator_choose(k.key, near.ids) END,
+                                 streamhouse.coordinator_of(g.coordinator_id, k.key, live.ids))
     ORDER BY k.place
 $$;
-COMMENT ON FUNCTION sh_find_coordinators IS 'The agents that coordinate the groups of these names, or are to, in the order of keys; nulls when no agent is alive. A group need not exist.';
+COMMENT ON FUNCTION sh_find_coordinators IS 'The agents that coordinate the groups of these names, or are to, in the order of keys; nulls when no agent is alive. A group need not exist. zone: where the asker is. Any agent can coordinate a group of the consumer protocol (KIP-848), so that one in that zone is named, if one lives there.';
 
 CREATE FUNCTION streamhouse.coordinator_check(claimed streamhouse.consumer_group, agent_id int) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp

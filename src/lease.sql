@@ -125,7 +125,7 @@ BEGIN
         FROM changed AS c JOIN streamhouse.partition_end AS e USING (topic_id, partition)
     )
     SELECT array_agg(c.topic_id) AS topic_ids, array_agg(c.partition) AS partitions, array_agg(c.new_agent_id) AS leaders,
-           array_agg(c.epoch) AS epochs, array_agg(c.old_agent_id) || array_agg(c.new_agent_id) AS touched INTO changed
+           array_agg(c.epoch) AS epochs, array_agg(nullif(c.old_agent_id, 0)) || array_agg(c.new_agent_id) AS touched INTO changed
     FROM changed AS c;
     IF changed.topic_ids IS NULL THEN
         RETURN 0;
@@ -340,7 +340,8 @@ BEGIN
     IF EXISTS (SELECT FROM streamhouse.job AS j WHERE j.name = 'leases' AND j.expires_at > clock_timestamp()) THEN
         RETURN;
     END IF;
-    IF streamhouse.job_take('leases', agent_id, every) THEN
+    -- The row would be waited for as long as whoever has it is at work.
+    IF streamhouse.lease_try_lock() AND streamhouse.job_take('leases', agent_id, every) THEN
         PERFORM streamhouse.lease_assign();
     END IF;
 END $$;

@@ -1,6 +1,7 @@
 /* coordinator.c: FindCoordinator: the brain says which agent coordinates a group. There are no transactions
  * yet. */
 #include "agent/api/api.h"
+#include "agent/api/rack.h"
 #include "agent/brain/brain.h"
 #include "agent/utf8.h"
 
@@ -15,9 +16,9 @@ static const char bad_group[] = "a group's name is UTF-8 text and not empty";
 
 static const BrainStatement find_statement = {
     "find_coordinators",
-    "SELECT agent_id, kafka_host, kafka_port FROM sh_find_coordinators($1)",
-    1,
-    { BRAIN_TEXTS }
+    "SELECT agent_id, kafka_host, kafka_port FROM sh_find_coordinators($1, $2)",
+    2,
+    { BRAIN_TEXTS, BRAIN_TEXT }
 };
 
 typedef struct CoordinatorState {
@@ -121,7 +122,9 @@ void find_coordinator_handle(KafkaRequest *request)
     } else {
         BrainParameters parameters;
         brain_parameters_init(&parameters);
+        Slice zone = rack_of_client(request->client_id);
         brain_put_texts(&parameters, state->keys, (size_t)state->count);
+        brain_put_text(&parameters, utf8_is_text(zone) ? zone : SLICE_NULL);
         brain_send(api_agent(request)->brain, BRAIN_READ,
                    &(BrainQuery){ .statement = &find_statement, .parameters = &parameters },
                    coordinators_found, state);

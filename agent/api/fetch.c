@@ -49,7 +49,8 @@ static int32_t fetch_elsewhere(const KafkaRequest *request, const Partition *par
 {
     const KafkaFetchRequest *asked = request->message;
     const Agent *agent = api_agent(request);
-    return rack_elsewhere(agent->catalog, partition, lease_agent_id(agent->lease), asked->rack_id);
+    Slice zone = asked->rack_id.size > 0 ? asked->rack_id : rack_of_client(request->client_id);
+    return rack_elsewhere(agent->catalog, partition, lease_agent_id(agent->lease), zone);
 }
 
 /* Whether the catalog has what is asked for; a client with an old epoch learns it without a look at ours. */

@@ -3,7 +3,10 @@
 
 #include "agent/api/api.h"
 
-enum { FETCH_LEADER_OLDEST = 12 /* the answer may name the leader */ };
+enum {
+    FETCH_LEADER_OLDEST = 12,    /* the answer may name the leader */
+    FETCH_ENDPOINTS_OLDEST = 16, /* and say where it is (KIP-951) */
+};
 
 static bool fetch_names_leader(const KafkaRequest *request, const FetchItem *item)
 {
@@ -87,12 +90,49 @@ static bool fetch_fill(KafkaRequest *request, const FetchNews *news, int32_t cou
     return response->responses.items != NULL;
 }
 
+static bool news_name(const KafkaRequest *request, const FetchNews *news, int32_t count, int32_t agent_id)
+{
+    for (int32_t i = 0; i < count; i++) {
+        if (fetch_names_leader(request, news[i].item) && news[i].item->partition->leader == agent_id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Where those live that partitions of the answer name as their leaders. */
+static void fetch_name_endpoints(KafkaRequest *request, const FetchNews *news, int32_t count,
+                                 KafkaFetchResponse *response)
+{
+    size_t agent_count;
+    const AgentNode *agents = catalog_agents(api_agent(request)->catalog, &agent_count);
+    KafkaFetchResponseNodeEndpoint *nodes = NULL;
+    for (size_t i = 0; request->version >= FETCH_ENDPOINTS_OLDEST && i < agent_count; i++) {
+        if (!news_name(request, news, count, agents[i].agent_id)) {
+            continue;
+        }
+        if (!nodes) {
+            nodes = kafka_items_new(&request->arena, &KAFKA_FETCH_RESPONSE_NODE_ENDPOINT, agent_count);
+        }
+        if (!nodes) {
+            return; /* a hint, no more */
+        }
+        KafkaFetchResponseNodeEndpoint *node = &nodes[response->node_endpoints.count++];
+        node->node_id = agents[i].agent_id;
+        node->host = slice_of_text(agents[i].host);
+        node->port = agents[i].port;
+        node->rack = agents[i].zone[0] ? slice_of_text(agents[i].zone) : SLICE_NULL;
+    }
+    response->node_endpoints.items = nodes;
+}
+
 void fetch_reply(KafkaRequest *request, int32_t session_id, const FetchNews *news, int32_t count,
                  const Collection *records)
 {
     KafkaFetchResponse response;
     kafka_defaults(&KAFKA_FETCH_RESPONSE.root, &response);
     response.session_id = session_id;
+    fetch_name_endpoints(request, news, count, &response);
     if (fetch_fill(request, news, count, records, &response)) {
         kafka_request_reply(request, &response);
     } else {

@@ -134,17 +134,27 @@ static bool metadata_fill_asked(const MetadataState *state, MetadataContext *con
     return response->topics.items != NULL;
 }
 
+static void metadata_fill_broker(const AgentNode *node, KafkaMetadataResponseBroker *broker)
+{
+    broker->node_id = node->agent_id;
+    broker->host = slice_of_text(node->host);
+    broker->port = node->port;
+    broker->rack = node->zone[0] ? slice_of_text(node->zone) : SLICE_NULL;
+}
+
+/* To a client that says where it is, those in its zone come first. */
 static bool metadata_fill_brokers(KafkaRequest *request, KafkaMetadataResponse *response)
 {
     size_t count;
     const AgentNode *agents = catalog_agents(api_agent(request)->catalog, &count);
+    Slice zone = rack_of_client(request->client_id);
     response->brokers.items = kafka_items_new(&request->arena, &KAFKA_METADATA_RESPONSE_BROKER, count);
-    for (size_t i = 0; response->brokers.items && i < count; i++) {
-        KafkaMetadataResponseBroker *broker = &response->brokers.items[response->brokers.count++];
-        broker->node_id = agents[i].agent_id;
-        broker->host = slice_of_text(agents[i].host);
-        broker->port = agents[i].port;
-        broker->rack = agents[i].zone[0] ? slice_of_text(agents[i].zone) : SLICE_NULL;
+    for (int near = 1; response->brokers.items && near >= 0; near--) {
+        for (size_t i = 0; i < count; i++) {
+            if (slice_equals(slice_of_text(agents[i].zone), zone) == (near == 1)) {
+                metadata_fill_broker(&agents[i], &response->brokers.items[response->brokers.count++]);
+            }
+        }
     }
     return response->brokers.items != NULL;
 }

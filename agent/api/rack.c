@@ -2,6 +2,25 @@
  * leaves moves only its own partitions. */
 #include "agent/api/rack.h"
 
+#include <string.h>
+
+Slice rack_of_client(Slice client_id)
+{
+    static const char tag[] = "zone=";
+    const size_t tag_size = sizeof(tag) - 1;
+    for (size_t start = 0; start < client_id.size;) {
+        const uint8_t *part = client_id.data + start;
+        size_t left = client_id.size - start;
+        const uint8_t *end = memchr(part, ';', left);
+        size_t size = end ? (size_t)(end - part) : left;
+        if (size > tag_size && memcmp(part, tag, tag_size) == 0) {
+            return slice_of(part + tag_size, size - tag_size);
+        }
+        start += size + 1;
+    }
+    return SLICE_NULL;
+}
+
 static uint64_t mix(uint64_t value)
 {
     value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9u;
