@@ -57,6 +57,11 @@ $(SIM): $(SIM_PARTS)
 $(BUILD)/test/sim/simulate: $(BUILD)/test/sim/simulate.o $(SIM) $(ARCHIVE)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+# The same with one file changed for the worse: test/sim/mutants.
+$(BUILD)/mutants/%/simulate: $(BUILD)/mutants/%/mutant.c $(BUILD)/test/sim/simulate.o $(SIM) $(ARCHIVE)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -Isrc $(MUTANT) -c -o $(@D)/mutant.o $<
+	$(CC) $(LDFLAGS) -o $@ $(@D)/mutant.o $(BUILD)/test/sim/simulate.o $(SIM) $(ARCHIVE) $(LDLIBS)
+
 $(BUILD)/test/unit/simulation_test: $(BUILD)/test/unit/simulation_test.o $(BUILD)/test/unit/test.o $(SIM) $(ARCHIVE)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 

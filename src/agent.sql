@@ -64,23 +64,19 @@ END $$;
 COMMENT ON FUNCTION streamhouse.agent_renew IS 'Renews a process that is registered; null when it is not.';
 
 -- Notices are taken before the leases are read, so that one that comes between the two is told of again, not lost.
-CREATE FUNCTION streamhouse.agent_take_notices(agent_id int) RETURNS int8
+CREATE FUNCTION streamhouse.agent_take_notices(agent_id int, lease_version int8) RETURNS int8
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    taken int;
-    current_version int8;
+#variable_conflict use_variable
 BEGIN
     DELETE FROM streamhouse.lease_notice AS n WHERE n.agent_id = agent_take_notices.agent_id;
-    GET DIAGNOSTICS taken = ROW_COUNT;
-    IF taken > 0 THEN
+    IF FOUND THEN
         UPDATE streamhouse.agent AS a SET lease_version = a.lease_version + 1
-        WHERE a.agent_id = agent_take_notices.agent_id;
+        WHERE a.agent_id = agent_take_notices.agent_id RETURNING a.lease_version INTO lease_version;
     END IF;
-    SELECT a.lease_version INTO current_version FROM streamhouse.agent AS a WHERE a.agent_id = agent_take_notices.agent_id;
-    RETURN current_version;
+    RETURN lease_version;
 END $$;
-COMMENT ON FUNCTION streamhouse.agent_take_notices IS 'Raises an agent''s lease_version when there are notices for it, and gives it back.';
+COMMENT ON FUNCTION streamhouse.agent_take_notices IS 'Raises an agent''s lease_version, which is given, when there are notices for it, and gives it back.';
 
 CREATE FUNCTION streamhouse.agent_check(named streamhouse.agent, ttl_ms int) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -155,7 +151,7 @@ BEGIN
     ELSE
         PERFORM streamhouse.lease_look_after(agent_id);
     END IF;
-    lease_version := streamhouse.agent_take_notices(agent_id);
+    lease_version := streamhouse.agent_take_notices(agent_id, current.lease_version);
     changed := lease_version IS DISTINCT FROM known_lease_version;
     IF changed THEN
         SELECT coalesce(array_agg(l.topic_id ORDER BY l.topic_id, l.partition), '{}'),

@@ -74,9 +74,9 @@ static CommitAnswer ring_check(const ProducerRing *ring, const CommitRow *row)
 }
 
 /* After a refusal the producer's later batches fall with it: of a producer without state any sequence would
- * pass, and sequence 10 must not be committed before 0. They fall as retriably as the first did. Of a producer with
- * state the ring decides: a batch that came too early must not take the one with it that was to come next, since a
- * producer takes that for the end. */
+ * pass, and sequence 10 must not be committed before 0. They fall as retriably as the first did. Of a
+ * producer with state the ring decides: a batch that came too early must not take the one with it that was to
+ * come next, since a producer takes that for the end. */
 static CommitAnswer batch_check(const CommitPartition *partition, const CommitBatch *batch, int32_t agent_id)
 {
     const CommitProducer *producer = batch->producer;

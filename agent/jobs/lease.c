@@ -9,6 +9,7 @@
 #include "agent/catalog/catalog.h"
 #include "agent/clock.h"
 #include "agent/http/server.h"
+#include "agent/jobs/lease_clock.h"
 #include "agent/jobs/report.h"
 #include "agent/journal.h"
 #include "agent/kafka/error.h"
@@ -40,15 +41,14 @@ struct Lease {
     int32_t agent_id;
     Report report;
     int64_t version;
-    int64_t sent_ms;
-    int64_t valid_until_ms; /* time_ms() */
-    uint64_t lapses;
+    LeaseClock clock; /* on time_ms() */
+    bool learning;    /* asked who leads, after a lapse … */
+    uint64_t learning_since;
     int32_t held;           /* leases, as the brain last said */
     int64_t handed_over_ms; /* draining: when it was last told of fewer */
     void (*drained)(void *argument);
     void *drained_argument;
     bool draining;
-    bool asking;
     bool leaving;
     bool replaced; /* a later process has this agent's name: it beats no more */
     bool freed;    /* the timer is closed; the last answer frees the rest */
@@ -59,6 +59,35 @@ struct Lease {
 static void lease_beat(uv_timer_t *timer);
 
 static void lease_leave_now(Lease *lease);
+
+/* When no answer is on its way any more. */
+static void lease_release(Lease *lease)
+{
+    if (lease->freed && !lease->clock.asking && !lease->learning) {
+        free(lease);
+    }
+}
+
+static void lease_learned(void *argument, const Status *status)
+{
+    Lease *lease = argument;
+    lease->learning = false;
+    if (status_is_ok(status)) {
+        lease_clock_learned(&lease->clock, lease->learning_since);
+    }
+    lease_release(lease);
+}
+
+/* After a lapse others may lead what this agent remembers to lead: it serves again when it has read who does.
+ */
+static void lease_learn(Lease *lease)
+{
+    if (!lease->learning) {
+        lease->learning = true;
+        lease->learning_since = lease->clock.renewals;
+        catalog_refresh(lease->agent->catalog, lease_learned, lease);
+    }
+}
 
 /* Does the catalog say the same of this agent's leases as the brain's arrays? */
 static bool lease_is_known(const Lease *lease, const BrainResult *result)
@@ -114,9 +143,9 @@ static void lease_look_drained(Lease *lease)
 static void lease_answered(const BrainResult *result, void *argument)
 {
     Lease *lease = argument;
-    lease->asking = false;
+    lease->clock.asking = false;
     if (lease->freed) {
-        free(lease);
+        lease_release(lease);
         return;
     }
     if (!status_is_ok(&result->status) || brain_row_count(result) != 1) {
@@ -129,7 +158,7 @@ static void lease_answered(const BrainResult *result, void *argument)
         if (brain_kafka_error(result) == KAFKA_ERROR_DUPLICATE_BROKER_REGISTRATION) {
             /* Two processes under one name would take the leases from each other for ever. */
             Status replaced = status_error(STATUS_EXISTS, "%s", result->message);
-            lease->valid_until_ms = 0;
+            lease_clock_end(&lease->clock);
             lease->replaced = true;
             agent_fail(lease->agent, "lease", &replaced);
             lease_drained(lease);
@@ -142,7 +171,7 @@ static void lease_answered(const BrainResult *result, void *argument)
         if (lease->drained) {
             lease_look_drained(lease);
         }
-        if (time_ms() >= lease->valid_until_ms) {
+        if (!lease_clock_holds(&lease->clock, time_ms())) {
             condition_break(lease->condition, "no heartbeat was answered for too long: %s", result->message);
         }
     } else {
@@ -152,8 +181,10 @@ static void lease_answered(const BrainResult *result, void *argument)
         }
         lease->agent_id = brain_int4(result, 0, 0);
         lease->version = brain_int8(result, 0, 1);
-        lease->lapses += time_ms() >= lease->valid_until_ms; /* perhaps it arrived too late */
-        lease->valid_until_ms = lease->sent_ms + lease->agent->settings.lease_ttl_ms;
+        if (lease_clock_renewed(&lease->clock, time_ms(), lease->agent->settings.lease_ttl_ms) ||
+            !lease->clock.learned) {
+            lease_learn(lease);
+        }
         bool changed = brain_bool(result, 0, 2);
         if (changed) {
             int32_t held = brain_int4s(result, 0, 3).count;
@@ -185,11 +216,10 @@ static void lease_beat(uv_timer_t *timer)
     Lease *lease = timer->data;
     const Settings *settings = &lease->agent->settings;
     uv_timer_set_repeat(timer, lease->drained ? DRAIN_BEAT_MS : (uint64_t)settings->heartbeat_ms);
-    if (lease->asking || lease->leaving || lease->replaced) {
+    if (lease->clock.asking || lease->leaving || lease->replaced) {
         return;
     }
-    lease->asking = true;
-    lease->sent_ms = time_ms();
+    lease_clock_sent(&lease->clock, time_ms());
     BrainParameters parameters;
     ReportHot hot;
     brain_parameters_init(&parameters);
@@ -203,11 +233,11 @@ static void lease_beat(uv_timer_t *timer)
     brain_put_text(&parameters, slice_of_text(STREAMHOUSE_VERSION));
     brain_put_int4(&parameters, (int32_t)settings->lease_ttl_ms);
     brain_put_int8(&parameters, lease->version);
-    brain_put_jsonb(&parameters, slice_of_text(report_write(&lease->report, lease->sent_ms)));
+    brain_put_jsonb(&parameters, slice_of_text(report_write(&lease->report, lease->clock.sent_ms)));
     brain_put_text(&parameters, slice_of_text(settings->agent_group));
     brain_put_int4(&parameters, settings->lease_weight);
     brain_put_bool(&parameters, lease->draining);
-    report_hot(&lease->report, lease->agent->catalog, lease->sent_ms, &hot);
+    report_hot(&lease->report, lease->agent->catalog, lease->clock.sent_ms, &hot);
     brain_put_int4s(&parameters, hot.topic_ids, hot.count);
     brain_put_int4s(&parameters, hot.partitions, hot.count);
     brain_put_int8s(&parameters, hot.rates, hot.count);
@@ -249,17 +279,15 @@ void lease_free(Lease *lease)
 {
     lease->freed = true;
     uv_close((uv_handle_t *)lease->timer, lease_timer_closed);
-    if (!lease->asking) {
-        free(lease);
-    }
+    lease_release(lease);
 }
 
 static void lease_left(const BrainResult *result, void *argument)
 {
     Lease *lease = argument;
-    lease->asking = false;
+    lease->clock.asking = false;
     if (lease->freed) {
-        free(lease);
+        lease_release(lease);
         return;
     }
     if (status_is_ok(&result->status)) {
@@ -277,8 +305,8 @@ static void lease_leave_now(Lease *lease)
         lease->left(lease->left_argument);
         return;
     }
-    lease->asking = true;
-    lease->valid_until_ms = 0;
+    lease->clock.asking = true;
+    lease_clock_end(&lease->clock);
     BrainParameters parameters;
     brain_parameters_init(&parameters);
     brain_put_int4(&parameters, lease->agent_id);
@@ -306,7 +334,7 @@ void lease_leave(Lease *lease, void (*done)(void *argument), void *argument)
     lease->left = done;
     lease->left_argument = argument;
     lease->leaving = true;
-    if (!lease->asking) {
+    if (!lease->clock.asking) {
         lease_leave_now(lease);
     }
 }
@@ -323,10 +351,10 @@ bool lease_holds(const Lease *lease, const Partition *partition)
 
 bool lease_is_valid(const Lease *lease)
 {
-    return lease && lease->agent_id != LEASE_NO_AGENT && time_ms() < lease->valid_until_ms;
+    return lease && lease->agent_id != LEASE_NO_AGENT && lease_clock_holds(&lease->clock, time_ms());
 }
 
 uint64_t lease_lapses(const Lease *lease)
 {
-    return lease ? lease->lapses : 0;
+    return lease ? lease->clock.lapses : 0;
 }

@@ -15,7 +15,7 @@ typedef struct GapStream {
 
 struct Gap {
     GapStream stream;
-    int32_t sequence; /* of the batch that is missing */
+    int32_t sequence;    /* of the batch that is missing */
     int32_t lease_epoch; /* it was missed under */
     KafkaError error;
     int64_t opened_ms;
@@ -96,8 +96,8 @@ void gap_open_elsewhere(Gaps *gaps, const Partition *partition, const BatchHeade
     }
 }
 
-/* Under another epoch another agent may have led meanwhile, and have got what was missed here: then it will not
- * come again. */
+/* Under another epoch another agent may have led meanwhile, and have got what was missed here: then it will
+ * not come again. */
 static bool gap_is_over(const Gap *gap, const Partition *partition, int64_t now_ms)
 {
     bool elsewhere = gap->lease_epoch != partition->epoch && gap->opened_ms + GAP_ELSEWHERE_MS <= now_ms;

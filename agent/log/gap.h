@@ -20,7 +20,8 @@ enum { GAPS_MAX = 16384, GAP_FORGET_MS = 2 * 60 * 1000, GAP_ELSEWHERE_MS = 500 }
 /* The batch failed with an error that its producer answers by sending it again. */
 void gap_open(Gaps *gaps, const Append *failed, KafkaError error, int64_t now_ms);
 
-/* The batch is in the log. If it is the one that was missing, sent twice, its producer does not send it again. */
+/* The batch is in the log. If it is the one that was missing, sent twice, its producer does not send it
+ * again. */
 void gap_fill(Gaps *gaps, const Append *committed);
 
 /* The batch was refused before it was taken, since this agent does not lead the partition. What its producer

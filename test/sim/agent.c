@@ -76,6 +76,7 @@ void agent_start(Sim *sim, SimAgent *agent)
     topic->config.write_path = (WritePath)random_below(&sim->random, WRITE_PATHS);
     agent_enter(agent);
     agent->log = agent_log_new(agent);
+    sim->disturbed_us = sim->disturbed_us > sim->now_us ? sim->disturbed_us : sim->now_us;
     sim_trace(sim, "agent %d starts", agent->index);
     agent_beat_after(agent, 0);
 }
@@ -127,7 +128,8 @@ void agent_call_ended(SimAgent *agent, SimCall *call)
         break;
     case CALL_LEAVE:
         agent_kill(agent);
-        sim_after(agent->sim, random_below(&agent->sim->random, agent->sim->config.ttl_ms * (int64_t)SIM_MS_US),
+        sim_after(agent->sim,
+                  random_below(&agent->sim->random, agent->sim->config.ttl_ms * (int64_t)SIM_MS_US),
                   EVENT_AGENT_START, agent->index, 0);
         break;
     case CALL_CATALOG:
@@ -289,6 +291,8 @@ static void agent_event_of(SimAgent *agent, const Event *event)
         break;
     default: /* resumed */
         agent->resumed_ms = agent_ms(agent);
+        agent->sim->disturbed_us =
+            agent->sim->now_us > agent->sim->disturbed_us ? agent->sim->now_us : agent->sim->disturbed_us;
         sim_trace(agent->sim, "agent %d goes on", agent->index);
         check_leaders(agent->sim);
     }

@@ -177,8 +177,8 @@ void agent_hand_over(SimAgent *agent)
     (void)network_call(agent->sim, agent, CONNECTION_CONTROL, CALL_LIST);
 }
 
-/* What it gave, or may have given, stays closed until it is certain who leads: a call that was not answered may yet be
- * carried out, as long as the lease names a next leader. */
+/* What it gave, or may have given, stays closed until it is certain who leads: a call that was not answered
+ * may yet be carried out, as long as the lease names a next leader. */
 void agent_round_listed(SimAgent *agent, const SimCall *call)
 {
     uint32_t before = agent->closing;

@@ -5,7 +5,7 @@
 #include "common/lease_plan.h"
 #include "test/sim/brain_internal.h"
 
-enum { MOVES_MAX = 2, SLACK_PERCENT = 15, PATIENCE_US = 200 * SIM_MS_US };
+enum { MOVES_MAX = 2, SLACK_PERCENT = 15, PATIENCE_US = 100 * SIM_MS_US };
 
 static bool row_is_live(const Brain *brain, const AgentRow *row)
 {
@@ -210,7 +210,8 @@ static int tx_plan(Brain *brain, int number, uint32_t live, uint32_t able, const
     return tx_carry_out(brain, number, agents, partitions);
 }
 
-/* Who seems dead may be about to be renewed: only whose row can be locked is dead, and stays so until this ends. */
+/* Who seems dead may be about to be renewed: only whose row can be locked is dead, and stays so until this
+ * ends. */
 static uint32_t tx_lock_dead(Brain *brain, int number, uint32_t live)
 {
     BrainTx *tx = &brain->txs[number];
@@ -321,7 +322,8 @@ BrainBegun brain_begin_heartbeat(Brain *brain, const BrainHeartbeat *heartbeat, 
         return busy_with(brain, row->held_by);
     }
     bool renews = row->registered && row->incarnation == heartbeat->incarnation;
-    /* A first heartbeat that is overtaken by a successor's would take its place; a real one is seconds apart. */
+    /* A first heartbeat that is overtaken by a successor's would take its place; a real one is seconds apart.
+     */
     if (!renews && row->registered && row->incarnation > heartbeat->incarnation) {
         return brain_refused(BRAIN_REPLACED);
     }

@@ -85,7 +85,7 @@ void campaign_run(Campaign *campaign)
 /* Of a run without producers there is less to be met. */
 static bool cover_is_of_leases(Cover cover)
 {
-    return cover <= COVER_REPLACED && cover != COVER_PAUSE;
+    return cover <= COVER_REPLACED && cover != COVER_PARKED;
 }
 
 bool campaign_print_coverage(const Campaign *campaign)

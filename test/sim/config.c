@@ -44,14 +44,14 @@ SimConfig config_draw(uint64_t seed, bool leases)
         .agents = (int)random_between(&random, 1, leases ? SIM_AGENTS : 3),
         .partitions = (int)random_between(&random, 1, leases ? SIM_PARTITIONS : 2),
         .producers = leases ? 0 : (int)random_between(&random, 1, 2),
-        .batches = (int)random_between(&random, 2, SIM_BATCHES),
-        .faults_ms = (int)random_between(&random, 100, leases ? 2500 : 900),
-        .ttl_ms = (int)random_between(&random, 150, 500),
-        .network_us = (int)random_between(&random, 100, slow ? 20000 : 3000),
-        .commit_us = (int)random_between(&random, 100, slow ? 30000 : 4000),
-        .put_ms = (int)random_between(&random, 2, slow ? 300 : 40),
-        .timeout_ms = (int)(random_chance(&random, 30) ? random_between(&random, 40, 150)
-                                                       : random_between(&random, 400, 1500)),
+        .batches = (int)random_between(&random, 2, 5),
+        .faults_ms = (int)random_between(&random, 30, leases ? 500 : 250),
+        .ttl_ms = (int)random_between(&random, 50, 160),
+        .network_us = (int)random_between(&random, 100, slow ? 8000 : 2000),
+        .commit_us = (int)random_between(&random, 100, slow ? 15000 : 3000),
+        .put_ms = (int)random_between(&random, 2, slow ? 120 : 15),
+        .timeout_ms = (int)(random_chance(&random, 30) ? random_between(&random, 20, 80)
+                                                       : random_between(&random, 150, 600)),
         .clock_ppm = config_some(&random, 40, 1000),
     };
     config_draw_faults(&config, &random);

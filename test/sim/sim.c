@@ -133,6 +133,7 @@ static void sim_reset(Sim *sim, uint64_t seed, const SimConfig *config)
     sim->brain_down_until_us = 0;
     sim->store_down_until_us = 0;
     sim->request_count = 0;
+    sim->disturbed_us = config->faults_ms * (int64_t)SIM_MS_US;
     sim->news_count = 0;
     network_reset(sim);
     brain_reset(sim->brain);
@@ -183,11 +184,11 @@ static bool sim_is_over(const Sim *sim)
         return false;
     }
     for (int i = 0; i < sim->config.agents; i++) {
-        if (sim->agents[i].log && !log_is_idle(sim->agents[i].log)) {
+        if (sim->agents[i].state != AGENT_RUNNING || !log_is_idle(sim->agents[i].log)) {
             return false;
         }
     }
-    return sim->now_us > (sim->config.faults_ms + 4 * sim->config.ttl_ms) * (int64_t)SIM_MS_US;
+    return sim->now_us > sim->disturbed_us + 3 * sim->config.ttl_ms * (int64_t)SIM_MS_US;
 }
 
 static void sim_end(Sim *sim)

@@ -89,6 +89,7 @@ struct Sim {
     uint64_t covered;  /* a set of Cover */
     int64_t brain_down_until_us;
     int64_t store_down_until_us;
+    int64_t disturbed_us; /* the last time that something went wrong, or an agent came */
     int request_count;
     int free_call;
     int call_count;

@@ -116,15 +116,21 @@ class Decoder:
 
     def struct(self, structure):
         values = {field.name: self.field(field) for field in structure.on_wire() if has(field.versions, self.version) and field.tag < 0}
-        if self.flexible:
-            for _ in range(self.uvarint()):
-                self.uvarint()
-                self.raw(self.uvarint())
+        tagged = {field.tag: field for field in structure.fields if field.tag >= 0 and has(field.versions, self.version)}
+        for _ in range(self.uvarint() if self.flexible else 0):
+            tag, end = self.uvarint(), self.uvarint()
+            end += self.at
+            if tag in tagged:  # one that is not sent has no key
+                values[tagged[tag].name] = self.field(tagged[tag])
+                assert self.at == end, "a tagged field has another size than it says"
+            self.raw(end - self.at)
         return values
 
 
 class SchemaWire(Wire):
     """A connection that speaks every version of every API in the schema text."""
+
+    client = "by hand"
 
     def ask(self, name, version, **request):
         self.send_message(name, version, **request)
@@ -135,7 +141,7 @@ class SchemaWire(Wire):
         encoder = Encoder(message, version)
         body = encoder.struct(message.root, request)
         self.correlation += 1
-        header = struct.pack(">hhi", APIS[name].key, version, self.correlation) + string("by hand") + (b"\0" if encoder.flexible else b"")
+        header = struct.pack(">hhi", APIS[name].key, version, self.correlation) + string(self.client) + (b"\0" if encoder.flexible else b"")
         self.socket.sendall(struct.pack(">i", len(header) + len(body)) + header + body)
 
     def receive_message(self, name, version):

@@ -8,6 +8,7 @@ from confluent_kafka.admin import AdminClient
 
 import wire
 from fetch_wire import Session
+from schema_wire import SchemaWire
 from stack import wait_until
 
 BY_NAME = 12
@@ -88,6 +89,49 @@ def test_a_consumer_reads_from_its_own_zone(own_stack, zones, topic_name):
     assert got == [str(number).encode() for number in range(100)]
     assert other.metric("streamhouse_fetch_record_bytes_total") > 0
     assert leader.metric("streamhouse_fetch_record_bytes_total") == 0
+
+
+@pytest.mark.parametrize("client", ["zone=zone-b", "billing;zone=zone-b", "zone=zone-b;billing;x=y"])
+def test_a_client_may_say_its_zone_in_its_client_id(own_stack, topic_name, client):
+    """Clients that cannot set client.rack: sent to their zone for reading, and told of its agents first."""
+    own_stack.start_agent(zone="zone-a")
+    near = own_stack.start_agent(zone="zone-b")
+    topic = own_stack.create_topic(topic_name, streamhouse_leader_zone="zone-a")
+    with SchemaWire(own_stack.agents[0].kafka) as connection:
+        asked = {"max_wait_ms": 100, "min_bytes": 1, "max_bytes": 1000, "session_epoch": -1, "topics": [
+            {"topic": topic, "partitions": [{"partition": 0, "fetch_offset": 0, "partition_max_bytes": 1000}]}]}
+
+        def preferred(**more):
+            return connection.ask("Fetch", 11, **asked, **more)["responses"][0]["partitions"][0]["preferred_read_replica"]
+
+        assert preferred() == -1
+        connection.client = client
+        assert preferred() == broker_id(own_stack, near)
+        assert preferred(rack_id="zone-a") == -1, "client.rack counts more"
+        assert connection.ask("Metadata", 12, topics=[])["brokers"][0]["rack"] == "zone-b"
+        connection.client = client.replace("zone-b", "zone-a")
+        assert preferred() == -1
+        assert connection.ask("Metadata", 12, topics=[])["brokers"][0]["rack"] == "zone-a"
+        connection.client = "timezone=zone-b"
+        assert preferred() == -1
+
+
+def test_a_group_that_any_agent_coordinates_is_coordinated_in_the_clients_zone(own_stack, zones, topic_name):
+    own_stack.create_topic(topic_name)
+    own_stack.postgres.run("""SELECT sh_group_heartbeat(:'group', 'm', 0, rebalance_timeout_ms => 60000, subscribed_topics => ARRAY[:'group'],
+                                                        owned_topic_ids => '{}', owned_partitions => '{}');""", group=topic_name)
+    with SchemaWire(own_stack.agents[0].kafka) as connection:
+        def coordinator(name):
+            [found] = connection.ask("FindCoordinator", 4, key_type=0, coordinator_keys=[name])["coordinators"]
+            return found["node_id"]
+        for agent in zones:
+            connection.client = f"zone={agent.settings['zone']}"
+            assert coordinator(topic_name) == broker_id(own_stack, agent)
+        found = set()
+        for agent in zones:
+            connection.client = f"zone={agent.settings['zone']}"
+            found.add(coordinator("a group that is not there"))
+        assert len(found) == 1, "it may become one that a single agent coordinates"
 
 
 GET_TELEMETRY_SUBSCRIPTIONS, PUSH_TELEMETRY = 71, 72

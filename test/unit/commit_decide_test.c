@@ -217,3 +217,16 @@ TEST(what_a_producer_sends_again_behind_its_refused_batch_is_taken)
     CHECK_INT(next->answer.status, COMMIT_COMMITTED);
     CHECK_INT(next->answer.base_offset, again->answer.base_offset + 10);
 }
+
+TEST(a_batch_that_came_too_early_does_not_take_the_next_one_with_it)
+{
+    World world;
+    world_open(&world);
+    CommitBatch *first = world_add(&world, 0, 10);
+    CommitBatch *early = world_add(&world, 20, 10);
+    CommitBatch *next = world_add(&world, 10, 10);
+    world_decide(&world);
+    CHECK_INT(first->answer.status, COMMIT_COMMITTED);
+    CHECK_INT(early->answer.error_code, COMMIT_ERROR_OUT_OF_ORDER_SEQUENCE);
+    CHECK_INT(next->answer.status, COMMIT_COMMITTED);
+}

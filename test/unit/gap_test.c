@@ -112,3 +112,28 @@ TEST(a_gap_is_forgotten_after_a_while_and_their_number_is_bounded)
     CHECK_INT(gaps.count, 1);
     gaps_free(&gaps);
 }
+
+TEST(a_missing_batch_that_was_sent_twice_and_committed_is_awaited_no_more)
+{
+    Gaps gaps = { 0 };
+    Append failed = failed_batch(7, 0);
+    Append other = failed_batch(7, 10);
+    gap_open(&gaps, &failed, KAFKA_ERROR_KAFKA_STORAGE_ERROR, 0);
+    gap_fill(&gaps, &other);
+    CHECK_INT(check(&gaps, 7, 10, 1), KAFKA_ERROR_KAFKA_STORAGE_ERROR);
+    gap_fill(&gaps, &failed);
+    CHECK_INT(check(&gaps, 7, 10, 2), KAFKA_ERROR_NONE);
+    gaps_free(&gaps);
+}
+
+TEST(what_another_leader_may_have_got_meanwhile_is_awaited_for_a_moment)
+{
+    Gaps gaps = { 0 };
+    Append failed = failed_batch(7, 0);
+    gap_open(&gaps, &failed, KAFKA_ERROR_KAFKA_STORAGE_ERROR, 0);
+    failed.partition->epoch += 2;
+    CHECK_INT(check(&gaps, 7, 10, 1), KAFKA_ERROR_KAFKA_STORAGE_ERROR);
+    CHECK_INT(check(&gaps, 7, 10, GAP_ELSEWHERE_MS), KAFKA_ERROR_NONE);
+    failed.partition->epoch = 0;
+    gaps_free(&gaps);
+}
