@@ -374,6 +374,7 @@ static Status leases_module_start(Agent *agent)
 static void leases_module_drain(Agent *agent, const Module *module, ModuleDrained *drained)
 {
     module_drains(module, drained);
+    group_service_drain(agent->groups);
     lease_drain(agent->lease, module_drained, agent);
 }
 

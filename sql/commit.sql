@@ -114,7 +114,8 @@ SELECT batch, status, error_code FROM pg_temp.commit('wrap',
     pg_temp.produced(3, 0, 2147483640, 8, 0) || pg_temp.produced(3, 0, 0, 5, 1));
 SELECT batch, status, error_code FROM pg_temp.commit('wrap-inside',
     pg_temp.produced(4, 0, 2147483640, 10, 0) || pg_temp.produced(4, 0, 2, 5, 1) || pg_temp.produced(4, 0, 2147483640, 10, 2));
--- Once refused, refused to the end of the call: sequence 10 does not pass where 0 was fenced. Other producers do.
+-- Once fenced, fenced to the end of the call: sequence 10 does not pass where 0 was fenced. Other producers do. A producer with
+-- state is judged by that: what was to come next is taken, though one that comes later was refused before it.
 SELECT batch, status, error_code FROM pg_temp.commit('falls',
     pg_temp.produced(5, 0, 0, 10, 0, lease => 2) || pg_temp.produced(5, 0, 10, 10, 1) || pg_temp.produced(6, 0, 10, 10, 2));
 SELECT batch, status, error_code FROM pg_temp.commit('falls-after-gap', pg_temp.produced(1, 0, 90, 3, 0) || pg_temp.produced(1, 0, 83, 3, 1));

@@ -187,6 +187,8 @@ COMMENT ON FUNCTION sh_agent_leave IS 'An agent that has drained says goodbye: i
 CREATE FUNCTION sh_agents() RETURNS TABLE (agent_id int, name text, kafka_host text, kafka_port int, zone text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT a.agent_id, a.name, a.kafka_host, a.kafka_port, a.zone FROM streamhouse.live_agent AS a ORDER BY a.agent_id
+    SELECT a.agent_id, a.name, a.kafka_host, a.kafka_port, a.zone FROM streamhouse.live_agent AS a
+    WHERE NOT a.draining OR EXISTS (SELECT FROM streamhouse.lease AS l WHERE l.agent_id = a.agent_id)
+    ORDER BY a.agent_id
 $$;
-COMMENT ON FUNCTION sh_agents IS 'Agents that are alive: Kafka''s brokers.';
+COMMENT ON FUNCTION sh_agents IS 'Agents that are alive, but for those that are about to leave and have handed everything over: Kafka''s brokers.';

@@ -27,7 +27,7 @@ CREATE FUNCTION sh_find_coordinators(keys text[], zone text DEFAULT NULL)
 RETURNS TABLE (key text, agent_id int, kafka_host text, kafka_port int)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-    WITH live AS (SELECT streamhouse.live_agent_ids() AS ids),
+    WITH live AS (SELECT streamhouse.coordinating_agent_ids() AS ids),
          near AS (SELECT coalesce(array_agg(a.agent_id), '{}') AS ids FROM streamhouse.live_agent AS a WHERE a.zone = sh_find_coordinators.zone)
     SELECT k.key, a.agent_id, a.kafka_host, a.kafka_port
     FROM live CROSS JOIN near CROSS JOIN unnest(keys) WITH ORDINALITY AS k (key, place)
@@ -43,7 +43,7 @@ CREATE FUNCTION streamhouse.coordinator_check(claimed streamhouse.consumer_group
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    live CONSTANT int[] := streamhouse.live_agent_ids();
+    live CONSTANT int[] := streamhouse.coordinating_agent_ids();
 BEGIN
     IF agent_id IS NULL OR agent_id <> ALL (live) THEN
         PERFORM streamhouse.group_fail(15, format('agent %s is not alive', coalesce(agent_id::text, 'without a number')),
@@ -98,7 +98,7 @@ COMMENT ON FUNCTION sh_claim_group IS 'Makes an agent the coordinator of a group
 CREATE FUNCTION sh_orphan_groups(agent_id int, own bool, after text, most int) RETURNS SETOF text
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-    WITH live AS MATERIALIZED (SELECT streamhouse.live_agent_ids() AS ids)
+    WITH live AS MATERIALIZED (SELECT streamhouse.coordinating_agent_ids() AS ids)
     SELECT g.name
     FROM live CROSS JOIN streamhouse.consumer_group AS g
     WHERE g.group_type = 'classic' AND g.emptied_at IS NULL

@@ -64,7 +64,7 @@ COMMENT ON FUNCTION streamhouse.group_is_elsewhere IS 'Whether another agent, wh
 CREATE FUNCTION streamhouse.coordinator_agents(agent_id int) RETURNS int[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT CASE WHEN agent_id IS NULL THEN '{}' ELSE streamhouse.live_agent_ids() END
+    SELECT CASE WHEN agent_id IS NULL THEN '{}' ELSE streamhouse.coordinating_agent_ids() END
 $$;
 COMMENT ON FUNCTION streamhouse.coordinator_agents IS 'Agents that may coordinate; none when SQL asks, which goes to no other agent.';
 

@@ -212,6 +212,7 @@ AS $$
 #variable_conflict use_variable
 DECLARE
     given record;
+    moved int;
 BEGIN
     PERFORM FROM streamhouse.agent AS a WHERE a.agent_id = agent_id AND a.incarnation = incarnation;
     IF NOT FOUND THEN
@@ -224,7 +225,12 @@ BEGIN
     IF given.topic_ids IS NULL THEN
         RETURN 0;
     END IF;
-    RETURN streamhouse.lease_move(given.topic_ids, given.partitions, given.holders, given.next_ids);
+    moved := streamhouse.lease_move(given.topic_ids, given.partitions, given.holders, given.next_ids);
+    IF NOT EXISTS (SELECT FROM streamhouse.lease AS l WHERE l.agent_id = agent_id) THEN
+        -- If it drains, it is no broker any more.
+        PERFORM streamhouse.metadata_notify(NULL);
+    END IF;
+    RETURN moved;
 END $$;
 COMMENT ON FUNCTION sh_lease_hand_over IS 'An agent has finished what was under way for these partitions and gives them to their next leaders. What is busy stays with it for now. Gives back how many moved; 0 when the incarnation is not the registered one.';
 
@@ -288,6 +294,7 @@ DECLARE
     swaps_max CONSTANT int := 2;
     live CONSTANT int[] := streamhouse.live_agent_ids();
     able CONSTANT int[] := ARRAY(SELECT a.agent_id FROM streamhouse.agent AS a WHERE a.agent_id = ANY (live) AND NOT a.draining ORDER BY 1);
+    dying int[];
     balanced record;
     changed bool;
     due bool;
@@ -298,6 +305,15 @@ DECLARE
     moved int;
 BEGIN
     IF cardinality(able) = 0 OR NOT streamhouse.marker_may_assign() OR NOT streamhouse.lease_try_lock() THEN
+        RETURN 0;
+    END IF;
+    -- One that counts as dead and is being renewed at this moment goes on serving: the next look sees it alive.
+    dying := ARRAY(SELECT a.agent_id FROM streamhouse.agent AS a
+                   WHERE a.agent_id <> ALL (live) AND EXISTS (SELECT FROM streamhouse.lease AS l WHERE l.agent_id = a.agent_id)
+                   ORDER BY 1);
+    IF dying <> '{}' AND dying <> ARRAY(SELECT l.agent_id FROM (SELECT a.agent_id, a.expires_at FROM streamhouse.agent AS a
+                                                               WHERE a.agent_id = ANY (dying) ORDER BY a.agent_id FOR UPDATE SKIP LOCKED) AS l
+                                       WHERE l.expires_at <= clock_timestamp() ORDER BY 1) THEN
         RETURN 0;
     END IF;
     SELECT c.balanced_agents, c.balanced_at INTO balanced FROM streamhouse.cluster AS c;

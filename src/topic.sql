@@ -52,6 +52,15 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION streamhouse.live_agent_ids IS 'Ids of the agents that are alive, sorted.';
 
+CREATE FUNCTION streamhouse.coordinating_agent_ids() RETURNS int[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN (SELECT coalesce(array_agg(a.agent_id ORDER BY a.agent_id) FILTER (WHERE NOT a.draining), array_agg(a.agent_id ORDER BY a.agent_id), '{}')
+            FROM streamhouse.live_agent AS a);
+END $$;
+COMMENT ON FUNCTION streamhouse.coordinating_agent_ids IS 'Ids of the agents that may coordinate groups, sorted: those that are alive and not about to leave, or all when all are.';
+
 CREATE FUNCTION streamhouse.metadata_notify(topic_id int) RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$

@@ -53,10 +53,24 @@ static int32_t fetch_elsewhere(const KafkaRequest *request, const Partition *par
     return rack_elsewhere(agent->catalog, partition, lease_agent_id(agent->lease), zone);
 }
 
+/* Any agent serves any partition, but one that is about to leave sends clients to the leader, so that they do
+ * not find its door closed. */
+static KafkaError fetch_check(const KafkaRequest *request, const Partition *partition, int32_t seen_epoch)
+{
+    const Agent *agent = api_agent(request);
+    KafkaError error = api_check_epoch(partition, seen_epoch);
+    if (error == KAFKA_ERROR_NONE && agent->state == AGENT_DRAINING && partition->leader != TOPIC_NO_LEADER &&
+        partition->leader != lease_agent_id(agent->lease)) {
+        return KAFKA_ERROR_NOT_LEADER_OR_FOLLOWER;
+    }
+    return error;
+}
+
 /* Whether the catalog has what is asked for; a client with an old epoch learns it without a look at ours. */
 static bool fetch_is_known(KafkaError error)
 {
-    return error == KAFKA_ERROR_NONE || error == KAFKA_ERROR_FENCED_LEADER_EPOCH;
+    return error == KAFKA_ERROR_NONE || error == KAFKA_ERROR_FENCED_LEADER_EPOCH ||
+           error == KAFKA_ERROR_NOT_LEADER_OR_FOLLOWER;
 }
 
 /* Without a session. */
@@ -68,7 +82,7 @@ static void fetch_item(const KafkaRequest *request, const KafkaFetchRequestParti
     if (topic && !partition) {
         error = KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION;
     } else if (partition) {
-        error = api_check_epoch(partition, asked->current_leader_epoch);
+        error = fetch_check(request, partition, asked->current_leader_epoch);
     }
     *item = (FetchItem){
         .partition = partition,
@@ -129,7 +143,7 @@ static void fetch_check_partition(void *context, SessionPartition *partition)
 {
     FetchItem *item = &partition->item;
     if (item->partition) {
-        item->error = api_check_epoch(item->partition, partition->leader_epoch);
+        item->error = fetch_check(context, item->partition, partition->leader_epoch);
         item->elsewhere = fetch_elsewhere(context, item->partition);
     } else if (partition->topic->name || partition->topic->topic) {
         item->error = KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION;

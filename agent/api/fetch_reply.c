@@ -12,7 +12,8 @@ static bool fetch_names_leader(const KafkaRequest *request, const FetchItem *ite
 {
     return item->partition && request->version >= FETCH_LEADER_OLDEST &&
            (item->error == KAFKA_ERROR_FENCED_LEADER_EPOCH ||
-            item->error == KAFKA_ERROR_UNKNOWN_LEADER_EPOCH);
+            item->error == KAFKA_ERROR_UNKNOWN_LEADER_EPOCH ||
+            item->error == KAFKA_ERROR_NOT_LEADER_OR_FOLLOWER);
 }
 
 static void fetch_fill_partition(const KafkaRequest *request, const FetchNews *news,

@@ -31,6 +31,7 @@ static const BrainStatement leave_statement = {
 
 enum {
     DRAIN_BEAT_MS = 50,        /* while leases are handed over */
+    DRAIN_LINGER_MS = 1500,    /* after the last one */
     DRAIN_STUCK_MS = 3 * 1000, /* with nothing handed over for so long, the rest is given back to nobody */
 };
 
@@ -130,12 +131,25 @@ static void lease_drained(Lease *lease)
     }
 }
 
-/* Draining: is anything left that somebody else could lead? */
+static bool lease_is_alone(const Lease *lease)
+{
+    size_t count;
+    size_t others = 0;
+    const AgentNode *agents = catalog_agents(lease->agent->catalog, &count);
+    for (size_t i = 0; i < count; i++) {
+        others += agents[i].agent_id != lease->agent_id;
+    }
+    return others == 0;
+}
+
+/* Draining: is anything left that somebody else could lead? Then clients have some time to go there: who
+ * comes with old metadata is told, and would otherwise find the door closed. */
 static void lease_look_drained(Lease *lease)
 {
-    size_t agents;
-    (void)catalog_agents(lease->agent->catalog, &agents);
-    if (lease->held == 0 || agents <= 1 || time_ms() - lease->handed_over_ms > DRAIN_STUCK_MS) {
+    int64_t now_ms = time_ms();
+    bool is_empty = lease->held == 0 && metric_value(METRIC_KAFKA_CONNECTIONS) == 0;
+    int64_t patience_ms = lease->held == 0 ? DRAIN_LINGER_MS : DRAIN_STUCK_MS;
+    if (is_empty || lease_is_alone(lease) || now_ms - lease->handed_over_ms > patience_ms) {
         lease_drained(lease);
     }
 }
