@@ -65,10 +65,12 @@ class Producer(Client):
             self.progress.succeed(acknowledged=1)
         else:
             place = place_name(topic, partition) if partition >= 0 else None
-            self.write(record, started_ns, self.outcome_of(error), place, None, error=error.name())
+            self.write(record, started_ns, self.outcome_of(error, record), place, None, error=error.name())
 
-    def outcome_of(self, error):
-        return "fail" if error.code() == KafkaError.MSG_SIZE_TOO_LARGE else "unknown"
+    def outcome_of(self, error, record):
+        """A batch that is refused as too large may hold records whose first try, in another batch, was committed and never answered."""
+        refused = error.code() == KafkaError.MSG_SIZE_TOO_LARGE and len(record.value) >= TOO_LARGE_BYTES
+        return "fail" if refused else "unknown"
 
     def write(self, record, started_ns, outcome, place, offset, **more):
         _offset, value, made = seen(offset, record)

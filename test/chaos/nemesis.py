@@ -68,14 +68,14 @@ def draw_episode(chance, deck, shape, began, number):
     return steps
 
 
-def draw(seed, length_s, shape, wanted=None):
-    """The schedule of a run."""
+def draw(seed, length_s, shape, wanted=None, calm_s=CALM_S):
+    """The schedule of a run; calm_s bounds the calm between episodes."""
     chance = random.Random(f"{seed} {length_s} {shape} {sorted(wanted or [])}")
-    deck, steps, now = Deck(chance, kinds_for(shape, wanted)), [], FIRST_CALM_S
+    deck, steps, now = Deck(chance, kinds_for(shape, wanted)), [], min(FIRST_CALM_S, calm_s[1])
     while now + SPREAD_S < length_s:
         episode = draw_episode(chance, deck, shape, now, len(steps) + 1)
         steps += episode
-        now = max(step.at_s + step.lasts_s for step in episode) + chance.uniform(*CALM_S)
+        now = max(step.at_s + step.lasts_s for step in episode) + chance.uniform(*calm_s)
     return sorted(steps, key=lambda step: step.at_s)
 
 

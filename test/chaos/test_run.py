@@ -24,7 +24,7 @@ SHAPE = faults.Shape(agents=3, store="s3", partitions=True, clocks=True)
 
 @pytest.mark.timeout(900)
 def test_what_clients_are_told_stays_true_under_faults():
-    done = subprocess.run([str(HERE / "run"), "--minutes", MINUTES, "--seed", SEED], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+    done = subprocess.run([str(HERE / "run"), "--minutes", MINUTES, "--seed", SEED, "--calm", "4"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True)
     lines = done.stdout.strip().split("\n")
     print(f"# seed {SEED}: {lines[-1]}")
