@@ -1,6 +1,8 @@
 /* api.c: helpers of the handlers. */
 #include "agent/api/api.h"
 
+#include "agent/jobs/lease.h"
+
 #include <stdio.h>
 
 #include "agent/brain/brain.h"
@@ -20,6 +22,19 @@ Topic *api_topic(const KafkaRequest *request, Slice name, const KafkaUuid *topic
     Topic *topic = catalog_topic(catalog, name);
     *error = topic ? KAFKA_ERROR_NONE : KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION;
     return topic;
+}
+
+int32_t api_controller(const Agent *agent)
+{
+    size_t count;
+    int32_t own_id = lease_agent_id(agent->lease);
+    const AgentNode *agents = catalog_agents(agent->catalog, &count);
+    for (size_t i = 0; agent->state == AGENT_DRAINING && i < count; i++) {
+        if (agents[i].agent_id != own_id) {
+            return agents[i].agent_id;
+        }
+    }
+    return own_id;
 }
 
 KafkaError api_check_epoch(const Partition *partition, int32_t seen_epoch)

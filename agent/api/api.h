@@ -61,6 +61,9 @@ static inline Agent *api_agent(const KafkaRequest *request)
  * when unknown; error then says what to answer. */
 Topic *api_topic(const KafkaRequest *request, Slice name, const KafkaUuid *topic_id, KafkaError *error);
 
+/* Who does what Kafka has a controller for: this agent, or another one when it is about to leave. */
+int32_t api_controller(const Agent *agent);
+
 /* Compares the leader epoch a client has seen (-1: it does not say) with the partition's. */
 KafkaError api_check_epoch(const Partition *partition, int32_t seen_epoch);
 

@@ -15,7 +15,7 @@ static void describe_cluster_reply(KafkaRequest *request)
     kafka_defaults(&KAFKA_DESCRIBE_CLUSTER_RESPONSE.root, &response);
     response.endpoint_type = asked->endpoint_type;
     response.cluster_id = slice_of_text(catalog_cluster_id(agent->catalog));
-    response.controller_id = lease_agent_id(agent->lease);
+    response.controller_id = api_controller(agent);
     if (asked->endpoint_type != ENDPOINT_BROKERS) {
         bool known = asked->endpoint_type == ENDPOINT_CONTROLLERS;
         response.error_code =

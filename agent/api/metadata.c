@@ -170,7 +170,7 @@ static void metadata_reply(const MetadataState *state)
         response.cluster_authorized_operations = CLUSTER_OPERATIONS;
     }
     response.cluster_id = slice_of_text(catalog_cluster_id(agent->catalog));
-    response.controller_id = lease_agent_id(agent->lease);
+    response.controller_id = api_controller(agent);
     MetadataContext context = {
         .request = request,
         .catalog = agent->catalog,

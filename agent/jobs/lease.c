@@ -30,9 +30,11 @@ static const BrainStatement leave_statement = {
 };
 
 enum {
-    DRAIN_BEAT_MS = 50,        /* while leases are handed over */
-    DRAIN_LINGER_MS = 1500,    /* after the last one */
-    DRAIN_STUCK_MS = 3 * 1000, /* with nothing handed over for so long, the rest is given back to nobody */
+    DRAIN_BEAT_MS = 50,         /* while leases are handed over */
+    DRAIN_LINGER_MS = 4 * 1000, /* after the last one, at most */
+    DRAIN_TOLD_MS = 300,        /* who asks meanwhile learns who leads */
+    DRAIN_IDLE_MS = 200,        /* a client that asks for nothing for so long needs no connection */
+    DRAIN_STUCK_MS = 3 * 1000,  /* with nothing handed over for so long, the rest is given back to nobody */
 };
 
 struct Lease {
@@ -47,6 +49,7 @@ struct Lease {
     uint64_t learning_since;
     int32_t held;           /* leases, as the brain last said */
     int64_t handed_over_ms; /* draining: when it was last told of fewer */
+    int64_t visited_ms;     /* draining: when a client was last here */
     void (*drained)(void *argument);
     void *drained_argument;
     bool draining;
@@ -131,6 +134,23 @@ static void lease_drained(Lease *lease)
     }
 }
 
+/* Clients leave when their connection is closed while they want nothing of it, and come back, or not, as long
+ * as the door is open. True when none has been here for a while. */
+static bool lease_see_clients_off(Lease *lease, int64_t now_ms)
+{
+    struct KafkaServer *kafka = lease->agent->kafka;
+    if (!kafka) {
+        return true;
+    }
+    if (now_ms - lease->handed_over_ms >= DRAIN_TOLD_MS) {
+        kafka_server_shed(kafka, DRAIN_IDLE_MS);
+    }
+    if (kafka_server_stats(kafka).connections > 0) {
+        lease->visited_ms = now_ms;
+    }
+    return now_ms - lease->visited_ms >= DRAIN_IDLE_MS;
+}
+
 static bool lease_is_alone(const Lease *lease)
 {
     size_t count;
@@ -147,7 +167,7 @@ static bool lease_is_alone(const Lease *lease)
 static void lease_look_drained(Lease *lease)
 {
     int64_t now_ms = time_ms();
-    bool is_empty = lease->held == 0 && metric_value(METRIC_KAFKA_CONNECTIONS) == 0;
+    bool is_empty = lease->held == 0 && lease_see_clients_off(lease, now_ms);
     int64_t patience_ms = lease->held == 0 ? DRAIN_LINGER_MS : DRAIN_STUCK_MS;
     if (is_empty || lease_is_alone(lease) || now_ms - lease->handed_over_ms > patience_ms) {
         lease_drained(lease);

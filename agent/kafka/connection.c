@@ -473,6 +473,14 @@ static int64_t frame_allowed_ms(const KafkaConnection *connection)
     return first_ms + connection->frame.filled / FRAME_BYTES_PER_MS;
 }
 
+void connection_shed(KafkaConnection *connection, int64_t before_ms)
+{
+    if (connection_is_between_frames(connection) && connection->in_flight == 0 && !connection->waiting &&
+        connection->active_ms <= before_ms) {
+        connection_close(connection, CLOSE_SHUTDOWN, "%s", "");
+    }
+}
+
 void connection_check_time(KafkaConnection *connection, int64_t now_ms)
 {
     const KafkaServerOptions *options = &connection->server->options;

@@ -123,6 +123,8 @@ void connection_advance(KafkaConnection *connection);
 void connection_flush(KafkaConnection *connection);
 void connection_close(KafkaConnection *connection, CloseReason reason, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* Closes it, the agent being about to go, if nothing was asked since before_ms and nothing is under way. */
+void connection_shed(KafkaConnection *connection, int64_t before_ms);
 /* Closes it if one of its timeouts has passed. */
 void connection_check_time(KafkaConnection *connection, int64_t now_ms);
 

@@ -331,6 +331,11 @@ KafkaServerStats kafka_server_stats(const KafkaServer *server)
     };
 }
 
+void kafka_server_shed(KafkaServer *server, int64_t idle_ms)
+{
+    crowd_visit(server, connection_shed, time_ms() - idle_ms);
+}
+
 void kafka_server_drain(KafkaServer *server, void (*drained)(void *arg), void *arg)
 {
     server->draining = true;

@@ -59,6 +59,9 @@ int kafka_server_port(const KafkaServer *server);
 
 KafkaServerStats kafka_server_stats(const KafkaServer *server);
 
+/* Closes connections that have asked for nothing for so long; new ones are taken as before. */
+void kafka_server_shed(KafkaServer *server, int64_t idle_ms);
+
 /* Takes no new connections and no new requests; every connection is closed when its replies are out; then
  * drained(arg), from the loop. Has no limit of its own: kafka_server_close() ends it. */
 void kafka_server_drain(KafkaServer *server, void (*drained)(void *arg), void *arg);

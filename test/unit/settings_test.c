@@ -189,7 +189,7 @@ TEST(values_are_told_as_kafka_writes_them)
     setting_plain(&settings, SETTING_ID_auto_create_topics, text, sizeof(text));
     CHECK_STR(text, "true");
     setting_plain(&settings, SETTING_ID_lease_ttl_ms, text, sizeof(text));
-    CHECK_STR(text, "10000");
+    CHECK_STR(text, "5000");
     settings_free(&settings);
 }
 
