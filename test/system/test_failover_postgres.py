@@ -3,7 +3,7 @@ killed with kill -9, with its manager, then the next one frozen, under load from
 by themselves.
 
 No acknowledged record is lost or there twice, order is kept, writes are back within ten seconds of the promotion. STREAMHOUSE_FAILOVERS
-says how many; two are there and back.
+says how many: 1 as a rule, 2 is there and back.
 """
 import os
 import random
@@ -21,7 +21,7 @@ from stack import FolderStore, Stack, wait_until
 
 pytestmark = [pytest.mark.sql, pytest.mark.any_store, pytest.mark.alone, pytest.mark.timeout(900)]
 
-ROUNDS = int(os.environ.get("STREAMHOUSE_FAILOVERS", "2"))
+ROUNDS = int(os.environ.get("STREAMHOUSE_FAILOVERS", "1"))
 WRITES_BACK_S = 10
 PARTITIONS = 4
 SQL_PARTITIONS = 2

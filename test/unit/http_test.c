@@ -140,15 +140,15 @@ TEST(ready_names_each_condition_and_is_503_until_all_hold)
     condition_hold(store);
     CHECK(get("/ready"));
     CHECK(reply_begins("HTTP/1.1 503 "));
-    CHECK_STR(reply_body(),
-              "{\"ready\":false,\"degraded\":false,\"conditions\":[{\"name\":\"database\",\"ready\":false,\"reason\":\"not "
-              "\\\"connected\\\" yet\"},{\"name\":\"store\",\"ready\":true}]}\n");
+    CHECK_STR(reply_body(), "{\"ready\":false,\"degraded\":false,\"conditions\":[{\"name\":\"database\","
+                            "\"ready\":false,\"reason\":\"not "
+                            "\\\"connected\\\" yet\"},{\"name\":\"store\",\"ready\":true}]}\n");
     condition_hold(database);
     CHECK(get("/ready"));
     CHECK(reply_begins("HTTP/1.1 200 OK\r\n"));
-    CHECK_STR(reply_body(),
-              "{\"ready\":true,\"degraded\":false,\"conditions\":[{\"name\":\"database\",\"ready\":true},{\"name\":\"store\","
-              "\"ready\":true}]}\n");
+    CHECK_STR(reply_body(), "{\"ready\":true,\"degraded\":false,\"conditions\":[{\"name\":\"database\","
+                            "\"ready\":true},{\"name\":\"store\","
+                            "\"ready\":true}]}\n");
     condition_break(store, "full: %d", 7);
     CHECK(get("/ready"));
     CHECK(strstr(reply_body(), "\"reason\":\"full: 7\"") != NULL);
@@ -179,8 +179,9 @@ TEST(health_says_who_and_how_even_when_not_ready)
     CHECK(get("/health"));
     CHECK(reply_begins("HTTP/1.1 200 OK\r\n"));
     CHECK(strstr(reply, "\r\nContent-Type: application/json\r\n") != NULL);
-    CHECK_STR(reply_body(), "{\"status\":\"draining\",\"ready\":false,\"degraded\":false,\"version\":\"" STREAMHOUSE_VERSION
-                            "\",\"agent\":\"te\\\"st\",\"uptime_seconds\":2}\n");
+    CHECK_STR(reply_body(),
+              "{\"status\":\"draining\",\"ready\":false,\"degraded\":false,\"version\":\"" STREAMHOUSE_VERSION
+              "\",\"agent\":\"te\\\"st\",\"uptime_seconds\":2}\n");
     CHECK(server_end());
 }
 
