@@ -78,9 +78,9 @@ FORGOTTEN = """    ), forgotten AS (
         DELETE FROM streamhouse.producer AS p USING changed AS c WHERE (p.topic_id, p.partition) = (c.topic_id, c.partition)
 """
 
-VALID = "lease && lease->agent_id != LEASE_NO_AGENT && time_ms() < lease->valid_until_ms;"
+VALID = "lease && lease->agent_id != LEASE_NO_AGENT && lease_clock_holds(&lease->clock, time_ms());"
 
-DEADLINE = "        if (call->deadline_ms <= now_ms) {\n            link_lose("
+DEADLINE = "        if (call->deadline_ms <= now_ms) {\n            /* It may be frozen"
 CANCEL = """        if (strncmp(call->statement->name, "commit", 6) == 0 && now_ms > call->started_ns / 1000000 + 1000) {
             char trouble[256];
             PGcancel *cancel = PQgetCancel(link->connection);
@@ -98,13 +98,13 @@ MUTANTS = (
         ("agent/log/service.c", RESERVE, "sh_reserve_nothing($1, $2, $3)"),
         ("agent/log/service.c", COMMIT_FRAME, LATE_STATEMENT + COMMIT_FRAME + LATE_CALL),
         ("src/object.sql", REAP_ROWS, LATE_KEYS + REAP_ROWS))),
-    Mutant("forgotten-producers", "a partition that changes hands forgets its producers' last batches", (("src/agent.sql", MOVED, FORGOTTEN + MOVED),)),
+    Mutant("forgotten-producers", "a partition that changes hands forgets its producers' last batches", (("src/lease.sql", MOVED, FORGOTTEN + MOVED),)),
     Mutant("cancelled-commit", "a commit that takes longer than a second is cancelled; what PostgreSQL then calls success no standby has", (
         ("agent/brain/link.c", DEADLINE, CANCEL + DEADLINE),)),
     Mutant("expired-lease", "an agent goes on when its lease is over; the commit still fences it", (
-        ("agent/jobs/lease.c", VALID, VALID.replace(" && time_ms() < lease->valid_until_ms", "")),)),
+        ("agent/jobs/lease.c", VALID, VALID.replace(" && lease_clock_holds(&lease->clock, time_ms())", "")),)),
     Mutant("expired-lease-no-fence", "the last and the first together", (
-        ("agent/jobs/lease.c", VALID, VALID.replace(" && time_ms() < lease->valid_until_ms", "")),
+        ("agent/jobs/lease.c", VALID, VALID.replace(" && lease_clock_holds(&lease->clock, time_ms())", "")),
         ("src/commit_decide.c", FENCE, NO_FENCE),
         ("src/commit_decide.c", SEGMENT_EPOCH, SEGMENT_EPOCH.replace("partition->", "row->")))),
 )
