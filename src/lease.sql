@@ -290,6 +290,7 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     balance_every CONSTANT interval := '30 s';
+    settle_for CONSTANT interval := '10 s';
     slack_percent CONSTANT int := 15;
     swaps_max CONSTANT int := 2;
     live CONSTANT int[] := streamhouse.live_agent_ids();
@@ -299,6 +300,7 @@ DECLARE
     changed bool;
     due bool;
     pending bool;
+    settled bool;
     orphaned bool;
     begun record;
     moves_max int := 0;
@@ -324,10 +326,12 @@ BEGIN
     orphaned := EXISTS (SELECT FROM streamhouse.lease AS l WHERE l.agent_id IS NULL)
              OR EXISTS (SELECT FROM streamhouse.agent AS a WHERE a.agent_id <> ALL (live)
                         AND EXISTS (SELECT FROM streamhouse.lease AS l WHERE l.agent_id = a.agent_id));
-    IF NOT (orphaned OR ((changed OR due) AND NOT pending)) THEN
+    -- After a promotion agents come back one by one, and what they report of their load is not what it will be.
+    settled := streamhouse.server_timeline() = 1 OR streamhouse.server_started_at() + settle_for < clock_timestamp();
+    IF NOT (orphaned OR ((changed OR due) AND settled AND NOT pending)) THEN
         RETURN moved;
     END IF;
-    IF (changed OR due) AND NOT pending THEN
+    IF (changed OR due) AND settled AND NOT pending THEN
         moves_max := streamhouse.setting('streamhouse.lease_moves_max');
     END IF;
     SELECT * INTO begun
