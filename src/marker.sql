@@ -111,24 +111,10 @@ BEGIN
     PERFORM pg_advisory_xact_lock(7310590, 1);
     PERFORM FROM streamhouse.lease AS l WHERE l.agent_id IS NOT NULL ORDER BY l.topic_id, l.partition FOR UPDATE;
     PERFORM streamhouse.lease_notify(ARRAY(SELECT DISTINCT l.agent_id FROM streamhouse.lease AS l WHERE l.agent_id IS NOT NULL));
-    UPDATE streamhouse.lease AS l SET agent_id = NULL WHERE l.agent_id IS NOT NULL;
+    UPDATE streamhouse.lease AS l SET agent_id = NULL, next_agent_id = NULL, hand_over_until = NULL WHERE l.agent_id IS NOT NULL;
     PERFORM streamhouse.metadata_notify(NULL);
 END $$;
 COMMENT ON FUNCTION streamhouse.marker_drop_leases IS 'Takes every lease from whoever has it; whoever gets it next gets a new epoch.';
-
-CREATE FUNCTION streamhouse.marker_enter(state streamhouse.ownership_state, reason text) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    UPDATE streamhouse.store_owner AS o
-    SET state = marker_enter.state, reason = marker_enter.reason,
-        changed_at = CASE WHEN o.state = marker_enter.state THEN o.changed_at ELSE clock_timestamp() END
-    WHERE (o.state, o.reason) IS DISTINCT FROM (marker_enter.state, marker_enter.reason);
-    IF FOUND AND state NOT IN ('new', 'owner') THEN
-        PERFORM streamhouse.marker_drop_leases();
-    END IF;
-END $$;
-COMMENT ON FUNCTION streamhouse.marker_enter IS 'Writes the owner''s new state. Who is not the owner leads nothing.';
 
 -- The name under which a standby asks its primary for WAL. A restored backup, even to the last byte of an archive, does
 -- not: the end of the log may not have been archived.
@@ -143,6 +129,21 @@ AS $$
     FROM streamhouse.store_owner AS o, streamhouse.store_marker AS m, (SELECT current_setting('primary_conninfo', true) AS conninfo) AS c
 $$;
 COMMENT ON FUNCTION streamhouse.marker_was_synchronous IS 'Whether this server was a synchronous standby when it was promoted, and has everything.';
+
+CREATE FUNCTION streamhouse.marker_enter(state streamhouse.ownership_state, reason text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE streamhouse.store_owner AS o
+    SET state = marker_enter.state, reason = marker_enter.reason,
+        changed_at = CASE WHEN o.state = marker_enter.state THEN o.changed_at ELSE clock_timestamp() END
+    WHERE (o.state, o.reason) IS DISTINCT FROM (marker_enter.state, marker_enter.reason);
+    -- A synchronous standby that was promoted is the owner as soon as an agent has looked: who leads goes on leading.
+    IF FOUND AND state NOT IN ('new', 'owner') AND NOT (state = 'waiting' AND streamhouse.marker_was_synchronous()) THEN
+        PERFORM streamhouse.marker_drop_leases();
+    END IF;
+END $$;
+COMMENT ON FUNCTION streamhouse.marker_enter IS 'Writes the owner''s new state. Who is not the owner leads nothing.';
 
 -- What agents remember of a history that may have lost its end must go: a process that finds itself unknown ends, and
 -- starts again with nothing.

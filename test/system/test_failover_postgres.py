@@ -58,7 +58,8 @@ class SqlLoad:
         return self.history.count(Outcome.ACKNOWLEDGED)
 
     def check(self, kafka):
-        assert not [error for writer in self.writers for error in writer.errors]
+        # Until an agent has looked at the store, a promoted server gives no offsets, and says so.
+        assert not [error for writer in self.writers for error in writer.errors if "not known to be the owner" not in error]
         log = {(self.topic, number): [(offset, record.value) for offset, record in CONFLUENT.receive(kafka, self.topic, number)]
                for number in range(SQL_PARTITIONS)}
         assert not one_log.violations(self.history, log)
