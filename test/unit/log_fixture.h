@@ -187,10 +187,9 @@ static inline Topic *world_topic(int32_t topic_id)
     return topic;
 }
 
-static inline World *world_new(const LogOptions *options)
+static inline LogBackend world_backend(World *world)
 {
-    World *world = calloc(1, sizeof(World));
-    LogBackend backend = {
+    return (LogBackend){
         .context = world,
         .reserve = world_reserve,
         .reserve_calls = world_reserve_calls,
@@ -201,6 +200,12 @@ static inline World *world_new(const LogOptions *options)
         .moved = world_moved,
         .fenced = world_fenced,
     };
+}
+
+static inline World *world_new(const LogOptions *options)
+{
+    World *world = calloc(1, sizeof(World));
+    LogBackend backend = world_backend(world);
     world->now_ms = WORLD_START_MS;
     world->next_object_id = 1;
     world->next_call_id = 5000;

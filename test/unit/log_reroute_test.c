@@ -18,16 +18,8 @@ static World *world_ill_able(int64_t hedge_ms)
     options.store_slow_ms = 100;
     options.put_hedge_ms = hedge_ms;
     World *world = world_new(&options);
-    LogBackend backend = { .context = world,
-                           .reserve = world_reserve,
-                           .reserve_calls = world_reserve_calls,
-                           .forget_calls = world_forget_calls,
-                           .put = world_put,
-                           .commit = world_commit,
-                           .wake = world_wake,
-                           .moved = world_moved,
-                           .fenced = world_fenced,
-                           .put_stop = note_stop };
+    LogBackend backend = world_backend(world);
+    backend.put_stop = note_stop;
     log_free(world->log);
     world->log = log_new(&options, &backend);
     stopped = NULL;
