@@ -72,11 +72,11 @@ $(BUILD)/test/fuzz/%_fuzz: $(BUILD)/test/fuzz/%_fuzz.o $(ARCHIVE)
 	$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
 
 # The load on consumer groups, of bench/groups.
-$(BUILD)/bench/groups_load: $(BUILD)/bench/groups_load.o $(BUILD)/bench/groups_client.o $(ARCHIVE)
+$(BUILD)/bench/groups_load: $(BUILD)/bench/groups_load.o $(BUILD)/bench/groups_client.o $(BUILD)/bench/samples.o $(ARCHIVE)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 # Simulated agents, of bench/scale.
-$(BUILD)/bench/scale_load: $(BUILD)/bench/scale_load.o $(BUILD)/bench/scale_agent.o $(BUILD)/bench/scale_line.o
+$(BUILD)/bench/scale_load: $(BUILD)/bench/scale_load.o $(BUILD)/bench/scale_agent.o $(BUILD)/bench/scale_line.o $(BUILD)/bench/samples.o
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/%.o: %.c $(GENERATED_HEADERS)

@@ -57,18 +57,6 @@ void die(const char *format, ...)
     exit(1);
 }
 
-void samples_add(Samples *samples, int64_t ns)
-{
-    if (samples->count == samples->capacity) {
-        samples->capacity = samples->capacity ? samples->capacity * 2 : 1024;
-        samples->ns = realloc(samples->ns, samples->capacity * sizeof(int64_t));
-        if (!samples->ns) {
-            die("memory is short");
-        }
-    }
-    samples->ns[samples->count++] = ns;
-}
-
 static Slice text(const char *string)
 {
     return slice_of(string, strlen(string));

@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "bench/samples.h"
+
 enum { ASKED_MAX = 8, MEMBER_ID_MAX = 160, NAME_MAX_BYTES = 64, OWNED_MAX = 256, UUID_BYTES = 16 };
 
 typedef struct Asked {
@@ -23,13 +25,6 @@ typedef enum MemberState {
     MEMBER_PROBE, /* of no group: it asks for metadata */
     MEMBER_IDLE   /* of no group: it has asked once */
 } MemberState;
-
-typedef struct Samples {
-    int64_t *ns;
-    size_t count;
-    size_t capacity;
-    uint64_t failed; /* answers that were errors */
-} Samples;
 
 /* What a phase measures. */
 typedef struct Measured {
@@ -72,7 +67,6 @@ typedef struct Member {
 
 int64_t now_ns(void);
 __attribute__((noreturn, format(printf, 1, 2))) void die(const char *format, ...);
-void samples_add(Samples *samples, int64_t ns);
 
 /* Asks for what is due, if anything. */
 void member_turn(Member *member, int64_t now);

@@ -45,26 +45,14 @@ typedef struct Load {
 
 static Load load;
 
-static int compare(const void *a, const void *b)
-{
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
-static double quantile_ms(const Samples *samples, double part)
-{
-    size_t at = (size_t)((double)samples->count * part);
-    return samples->count == 0 ? 0 : (double)samples->ns[at < samples->count ? at : samples->count - 1] / 1e6;
-}
-
 static void samples_print(const char *name, Samples *samples)
 {
     if (samples->count > 0) {
-        qsort(samples->ns, samples->count, sizeof(int64_t), compare);
+        samples_sort(samples);
         printf(", \"%s\": {\"count\": %zu, \"failed\": %lu, \"p50_ms\": %.3f, \"p99_ms\": %.3f, \"max_ms\": "
                "%.3f}",
-               name, samples->count, (unsigned long)samples->failed, quantile_ms(samples, 0.5),
-               quantile_ms(samples, 0.99), quantile_ms(samples, 1));
+               name, samples->count, (unsigned long)samples->failed, samples_quantile_ms(samples, 0.5),
+               samples_quantile_ms(samples, 0.99), samples_quantile_ms(samples, 1));
     }
 }
 

@@ -19,18 +19,6 @@ enum {
     ARRAY_HEAD = 20
 };
 
-static void samples_add(Samples *samples, int64_t ns)
-{
-    if (samples->count == samples->capacity) {
-        samples->capacity = samples->capacity ? samples->capacity * 2 : 4096;
-        samples->ns = realloc(samples->ns, samples->capacity * sizeof(int64_t));
-        if (!samples->ns) {
-            die("out of memory");
-        }
-    }
-    samples->ns[samples->count++] = ns;
-}
-
 /* ---- Heartbeats ---- */
 
 /* Elements of an int4[] in its binary form; 0 for null. */

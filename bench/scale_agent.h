@@ -2,17 +2,12 @@
 #ifndef STREAMHOUSE_BENCH_SCALE_AGENT_H
 #define STREAMHOUSE_BENCH_SCALE_AGENT_H
 
+#include "bench/samples.h"
 #include "bench/scale_line.h"
 
 #define HEARTBEAT_NS 1000000000LL
 
 enum { AGENTS_MAX = 200, ROWS_MAX = 1000, DEPTH_MAX = 64, KEYS_MAX = 256 };
-
-typedef struct Samples {
-    int64_t *ns;
-    size_t count;
-    size_t capacity;
-} Samples;
 
 typedef struct Scale Scale;
 
