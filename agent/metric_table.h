@@ -109,6 +109,7 @@ METRIC(LOG_BATCHES_FAILED, COUNTER, "streamhouse_log_batches_failed_total", "", 
 METRIC(LOG_BATCHES_EXPIRED, COUNTER, "streamhouse_log_batches_expired_total", "", "Batches whose producer's timeout passed before they were durable.")
 METRIC(LOG_DUPLICATES, COUNTER, "streamhouse_log_duplicate_batches_total", "", "Batches that idempotent producers had sent before; answered with their first offset.")
 METRIC(LOG_FENCED, COUNTER, "streamhouse_log_fenced_batches_total", "", "Batches refused because the partition has another leader or epoch by now.")
+METRIC(LOG_BATCHES_EARLY, COUNTER, "streamhouse_log_early_batches_total", "", "Batches refused because what their producer sent before them has not come to the partition's new leader yet; sent again.")
 METRIC(LOG_WAITING, GAUGE, "streamhouse_log_batches_waiting", "", "Batches accepted and not answered yet.")
 METRIC(LOG_UPLOADS_RUNNING, GAUGE, "streamhouse_log_uploads_running", "", "Objects that are being written.")
 METRIC(LOG_UPLOADS_FAILED, COUNTER, "streamhouse_log_uploads_failed_total", "", "Objects that could not be written before their producers' timeout.")

@@ -1,5 +1,6 @@
 /* metadata.c: Metadata: brokers, topics, leaders. Unknown topics are looked for once more in the brain, and
- * created there when the client allows it and the agent is set to. */
+ * created there when the client allows it and the agent is set to. An agent whose lease has lapsed asks the
+ * brain first who leads. */
 #include "agent/api/api.h"
 #include "agent/api/operations.h"
 #include "agent/api/rack.h"
@@ -255,11 +256,21 @@ static void metadata_create_next(MetadataState *state)
     metadata_refresh(state);
 }
 
+/* After a time in which this agent was asleep or cut off, leaders may have moved, and a client that is told
+ * of old ones and of new ones in one breath may stay with the old (librdkafka does). Without PostgreSQL the
+ * old ones are all there is to tell. */
+static bool metadata_is_stale(const Agent *agent)
+{
+    return lease_agent_id(agent->lease) != LEASE_NO_AGENT && !lease_is_valid(agent->lease) &&
+           brain_is_ready(agent->brain, NULL);
+}
+
 static void metadata_begin(MetadataState *state)
 {
+    const Agent *agent = api_agent(state->request);
     bool missing = !metadata_wants_all(state->request) && metadata_misses_any(state);
-    bool unloaded = !catalog_is_loaded(api_agent(state->request)->catalog);
-    if ((missing || unloaded) && !state->refreshed) {
+    bool outdated = !catalog_is_loaded(agent->catalog) || metadata_is_stale(agent);
+    if ((missing || outdated) && !state->refreshed) {
         state->refreshed = true;
         metadata_refresh(state);
     } else if (missing && !state->created && metadata_may_create(state->request)) {

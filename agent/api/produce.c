@@ -203,7 +203,9 @@ static void produce_not_leader(ProduceTask *task, KafkaProduceResponsePartition 
                                const Partition *partition)
 {
     produce_refuse(task, answer, KAFKA_ERROR_NOT_LEADER_OR_FOLLOWER, NULL);
-    if (task->request->version < PRODUCE_LEADER_OLDEST) {
+    bool unknown =
+        partition->leader == lease_agent_id(api_agent(task->request)->lease); /* its lease lapsed */
+    if (task->request->version < PRODUCE_LEADER_OLDEST || unknown) {
         return;
     }
     answer->current_leader.leader_id = partition->leader;

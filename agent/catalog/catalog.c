@@ -9,6 +9,7 @@
 
 #include <utlist.h>
 
+#include "agent/clock.h"
 #include "agent/journal.h"
 #include "agent/metrics.h"
 
@@ -89,6 +90,7 @@ static bool catalog_lead(Catalog *catalog, const char *word)
     if (epoch > partition->epoch) {
         partition->leader = leader;
         partition->epoch = epoch;
+        partition->led_ms = time_ms();
         partition->led_age = catalog->refreshes_begun;
         catalog->moved(catalog->context, topic);
     }
@@ -195,12 +197,14 @@ static bool topic_lead(const Catalog *catalog, Topic *topic, const int32_t *lead
                        int32_t count)
 {
     bool moved = false;
+    int64_t now_ms = time_ms();
     for (int32_t i = 0; i < topic->partition_count && i < count; i++) {
         Partition *partition = topic->partitions[i];
         if (partition->led_age == catalog->refreshes_begun && epochs[i] < partition->epoch) {
             continue;
         }
         moved = moved || partition->leader != leaders[i] || partition->epoch != epochs[i];
+        partition->led_ms = partition->epoch != epochs[i] ? now_ms : partition->led_ms;
         partition->leader = leaders[i];
         partition->epoch = epochs[i];
     }

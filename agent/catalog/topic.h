@@ -55,6 +55,7 @@ typedef struct Partition {
     int32_t leader;   /* agent id, TOPIC_NO_LEADER for none */
     int32_t epoch;    /* the lease's, which is Kafka's leader epoch */
     uint32_t led_age; /* the catalog's refresh after which leader and epoch were heard of */
+    int64_t led_ms;   /* when this epoch was heard of */
     bool closing;    /* this agent is handing it over and takes nothing new for it (agent/jobs/hand_over.c) */
     uint32_t parked; /* batches that wait meanwhile */
 

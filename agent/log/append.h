@@ -48,6 +48,7 @@ struct Append {
     uint32_t locked;  /* answers in a row that its partition was locked */
     bool retry_alone; /* in a call of its partition alone */
     bool in_doubt;    /* asked for and not answered: a call that comes late may yet commit it */
+    bool early;       /* what its producer sent before it has not come here yet */
     AppendState state;
     bool answered;
     AppendAnswered done;

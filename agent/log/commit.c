@@ -101,12 +101,26 @@ static void commit_locked(Log *log, Append *append)
     }
 }
 
+/* Just after the partition came here, a missing batch may still be on its way: librdkafka may send what
+ * follows to the new leader while the old one has it, or has refused it a moment ago. Told that its sequence
+ * is broken it would number everything anew, in all partitions, and what is in doubt in any of them would be
+ * stored twice. */
+static bool commit_came_early(const Log *log, const Append *append, KafkaError error)
+{
+    return error == KAFKA_ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER &&
+           log->now_ms < append->partition->led_ms + LOG_LED_LATELY_MS;
+}
+
 /* Final, and why. An answer without a reason is a defect of the brain; it must not look like success. */
 static void commit_refused(Log *log, Append *append, KafkaError error)
 {
     if (error == KAFKA_ERROR_NOT_LEADER_OR_FOLLOWER) {
         metric_add(METRIC_LOG_FENCED, 1);
         log->backend.fenced(log->backend.context, append->partition);
+    } else if (commit_came_early(log, append, error)) {
+        metric_add(METRIC_LOG_BATCHES_EARLY, 1);
+        append->early = true;
+        error = KAFKA_ERROR_NOT_LEADER_OR_FOLLOWER;
     }
     order_finish(log, append, error != KAFKA_ERROR_NONE ? error : KAFKA_ERROR_UNKNOWN_SERVER_ERROR,
                  OFFSET_UNKNOWN);

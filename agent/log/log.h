@@ -27,6 +27,7 @@ enum {
     LOG_UPLOAD_BATCHES_MAX = 16384, /* batches in one object */
     LOG_LOCKED_QUICK = 3,           /* a locked partition is tried that often before its lock is waited for */
     LOG_CONTENDED_MS = 1000,        /* and for so long afterwards, it is waited for at once */
+    LOG_LED_LATELY_MS = 60 * 1000, /* after a partition came here; clients wait that long for an old leader */
     LOG_INLINE_CALL_BYTES_MAX =
         4 * 1024 * 1024, /* batches of one inline commit; a larger batch is an object's */
     LOG_INLINE_CALL_BATCHES_MAX = 4096,

@@ -100,9 +100,9 @@ void order_finish(Log *log, Append *append, KafkaError error, int64_t base_offse
 {
     Partition *partition = append->partition;
     Append *later = append->next;
-    if (error != KAFKA_ERROR_NONE) {
+    if (error != KAFKA_ERROR_NONE && !append->early) {
         gap_open(&log->gaps, append, error, log->now_ms);
-    } else {
+    } else if (error == KAFKA_ERROR_NONE) {
         gap_fill(&log->gaps, append);
     }
     append_finish(log, append, error, base_offset);

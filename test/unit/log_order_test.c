@@ -233,6 +233,44 @@ TEST(a_producer_may_send_from_within_an_answer)
     world_free(world);
 }
 
+/* Sequence 8 was sent to the old leader, which refused it; 16 came here first. */
+TEST(at_a_new_leader_what_overtook_a_batch_is_sent_again_and_holds_up_nothing)
+{
+    World *world = world_ready(&world_options);
+    Answer overtaking;
+    Answer missing;
+    world_partition(world, 0)->led_ms = world->now_ms - 1000;
+    world_append_alone(world, 0, &(RawBatch){ .producer_id = 1, .sequence = 16 }, 1000, &overtaking);
+    world_end_put(world, 0, true);
+    world_tick(world);
+    world_answer_commit(world, 0, COMMIT_REFUSED, KAFKA_ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER, -1);
+    CHECK_INT(overtaking.error, KAFKA_ERROR_NOT_LEADER_OR_FOLLOWER);
+    Block *late = raw_batch_block(&(RawBatch){ .producer_id = 1, .sequence = 8 });
+    BatchHeader header = raw_batch_header(late);
+    CHECK_INT(log_check_order(world->log, world_partition(world, 0), &header, world->now_ms),
+              KAFKA_ERROR_NONE);
+    block_release(late);
+    world_append_alone(world, 0, &(RawBatch){ .producer_id = 1, .sequence = 8 }, 1000, &missing);
+    world_end_put(world, 0, true);
+    world_tick(world);
+    world_accept_commit(world, 0, 3);
+    CHECK_INT(missing.error, KAFKA_ERROR_NONE);
+    world_free(world);
+}
+
+TEST(at_a_leader_of_long_standing_a_broken_sequence_is_called_so)
+{
+    World *world = world_ready(&world_options);
+    Answer answer;
+    world_partition(world, 0)->led_ms = world->now_ms - LOG_LED_LATELY_MS;
+    world_append_alone(world, 0, &(RawBatch){ .producer_id = 1, .sequence = 16 }, 1000, &answer);
+    world_end_put(world, 0, true);
+    world_tick(world);
+    world_answer_commit(world, 0, COMMIT_REFUSED, KAFKA_ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER, -1);
+    CHECK_INT(answer.error, KAFKA_ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER);
+    world_free(world);
+}
+
 TEST(a_batch_that_was_sent_again_does_not_fail_with_what_came_before_it)
 {
     World *world = world_ready(&world_options);
