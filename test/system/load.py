@@ -2,6 +2,7 @@
 
 The check is Jepsen's for a log: every value is unique, so whatever was lost, doubled or moved can be named.
 """
+import logging
 import threading
 import time
 
@@ -13,6 +14,21 @@ GIVE_UP_MS = 300_000
 BURST = 50
 
 
+class Renumberings(logging.Handler):
+    """What librdkafka says when it takes a sequence for broken: it gives all that waits new numbers, under a new producer epoch,
+    and what is in doubt at that time is stored twice. Agents are not to give it a reason."""
+
+    def __init__(self):
+        super().__init__()
+        self.lines = []
+        self.logger = logging.Logger("librdkafka")
+        self.logger.addHandler(self)
+
+    def emit(self, record):
+        if record.getMessage().startswith("ERRSEQ"):
+            self.lines.append(record.getMessage())
+
+
 class Load:
     """Writes numbered records to every partition of a topic until it is stopped; notes what was acknowledged, and where."""
 
@@ -22,12 +38,13 @@ class Load:
         self.sent = {number: [] for number in range(partitions)}  # values, in order
         self.acknowledged = {number: {} for number in range(partitions)}  # offset -> value
         self.errors = []
+        self.renumberings = Renumberings()
         self.stopping = threading.Event()
         self.producer = Producer({
             "bootstrap.servers": kafka, "enable.idempotence": True, "linger.ms": 2, "message.timeout.ms": GIVE_UP_MS,
             "reconnect.backoff.ms": 50, "reconnect.backoff.max.ms": 500, "retry.backoff.ms": 50,
             "topic.metadata.refresh.interval.ms": 1000, "socket.timeout.ms": 10_000,
-            "error_cb": self.note_error, **config})
+            "error_cb": self.note_error, "debug": "eos", "logger": self.renumberings.logger, **config})
         self.thread = threading.Thread(target=self.run, daemon=True)
 
     def __enter__(self):

@@ -81,6 +81,7 @@ def test_leases_go_from_a_to_b_and_back_under_load(pair, topic_name):
             wait_for_both(stack, topic)
         load.finish()
     assert load.check() > 1000
+    assert not load.renumberings.lines, load.renumberings.lines[0]
     epochs = stack.postgres.value("SELECT max(epoch) FROM streamhouse.partition_epoch")
     assert epochs >= 3, "the leases did not move"
 
