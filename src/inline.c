@@ -23,6 +23,7 @@
 #include "commands/sequence.h"
 #include "fmgr.h"
 #include "enum.h"
+#include "inline_page.h"
 #include "key_scan.h"
 #include "request_array.h"
 #include "result_rows.h"
@@ -43,6 +44,7 @@ PG_FUNCTION_INFO_V1(streamhouse_inline_append);
 enum {
     KEPT_BYTES = 32 * 1024 * 1024,
     SIZE_CHECK_BYTES = 1024 * 1024,
+    SIZE_CHECK_PART = 256,
     SLOT_FIRST = 1,
     READ_REQUESTS_MAX = 100000,
     /* What fits into a page beside the row's other columns. */
@@ -110,25 +112,36 @@ static int64 table_size(Oid table)
     return DatumGetInt64(DirectFunctionCall1(pg_total_relation_size, ObjectIdGetDatum(table)));
 }
 
-/* Looked at once per MiB that this backend writes. */
-static void ring_check_size(size_t bytes)
+static int64 ring_size(void)
 {
-    static size_t unchecked = SIZE_CHECK_BYTES;
-    int64 limit = (int64)setting_inline_bytes_max_mb * 1024 * 1024;
     int64 size = 0;
-    unchecked += bytes;
-    if (unchecked < SIZE_CHECK_BYTES) {
-        return;
-    }
     for (int i = 0; i < INLINE_SLOTS; i++) {
         size += table_size(streamhouse_relation(ring[i].table));
     }
+    return size;
+}
+
+/* Looked at once per MiB that this backend writes, and more seldom as long as there is much room: a hundred
+ * backends at a time cannot fill that before they look again. */
+static void ring_check_size(size_t bytes)
+{
+    static int64 checked_limit = -1;
+    static int64 unchecked = 0;
+    static int64 check_after = 0;
+    int64 limit = (int64)setting_inline_bytes_max_mb * 1024 * 1024;
+    unchecked += (int64)bytes;
+    if (unchecked < check_after && limit == checked_limit) {
+        return;
+    }
+    int64 size = ring_size();
     if (size > limit) {
         ereport(ERROR, errcode(ERRCODE_DISK_FULL),
                 errmsg("the inline ring has " INT64_FORMAT " bytes, which is its limit", size),
                 errhint("Agents move records from there to the store: is one running? The limit is "
                         "streamhouse.inline_bytes_max."));
     }
+    checked_limit = limit;
+    check_after = Max(SIZE_CHECK_BYTES, (limit - size) / SIZE_CHECK_PART);
     unchecked = 0;
 }
 
@@ -144,33 +157,50 @@ static void memory_keep(void)
 #endif
 }
 
-static void piece_write(RowWriter *writer, const InlinePlace *place, int32 start, Slice piece)
+typedef struct PieceWriter {
+    RowWriter rows;
+    int64 object_id;
+    TimestampTz written_at;
+    bool has_own_pages;
+} PieceWriter;
+
+static void piece_write(PieceWriter *writer, int32 start, Slice piece)
 {
-    TupleTableSlot *row = row_writer_row(writer);
-    bytea *bytes = MemoryContextAlloc(writer->rows, VARHDRSZ + piece.size);
+    TupleTableSlot *row = row_writer_row(&writer->rows);
+    bytea *bytes = MemoryContextAlloc(writer->rows.rows, VARHDRSZ + piece.size);
     SET_VARSIZE(bytes, VARHDRSZ + piece.size);
     memcpy(VARDATA(bytes), piece.data, piece.size);
-    row_set(row, Anum_inline_object_id, Int64GetDatum(place->object_id));
-    row_set(row, Anum_inline_written_at, TimestampTzGetDatum(GetCurrentTimestamp()));
+    row_set(row, Anum_inline_object_id, Int64GetDatum(writer->object_id));
+    row_set(row, Anum_inline_written_at, TimestampTzGetDatum(writer->written_at));
     row_set(row, Anum_inline_byte_start, Int32GetDatum(start));
     row_set(row, Anum_inline_bytes, PointerGetDatum(bytes));
-    row_writer_put(writer);
+    if (writer->has_own_pages) {
+        inline_page_put(&writer->rows, row);
+    } else {
+        row_writer_put(&writer->rows);
+    }
+}
+
+static void pieces_write(const InlinePlace *place, Slice batches)
+{
+    PieceWriter writer = { .object_id = place->object_id, .written_at = GetCurrentTimestamp() };
+    row_writer_open(&writer.rows, ring[place->slot - 1].table);
+    writer.has_own_pages = inline_page_begin(writer.rows.table, batches.size);
+    for (size_t start = 0; start < batches.size; start += PIECE_BYTES) {
+        piece_write(&writer, (int32)start,
+                    slice_of(batches.data + start, Min(PIECE_BYTES, batches.size - start)));
+    }
+    row_writer_close(&writer.rows);
 }
 
 InlinePlace inline_write(Slice batches)
 {
-    RowWriter writer;
     Assert(batches.size > 0 && batches.size <= INLINE_ROW_BYTES_MAX);
     memory_keep();
     ring_check_size(batches.size);
     InlinePlace place = { .object_id = nextval_internal(streamhouse_relation("object_object_id_seq"), false),
                           .slot = slot_lock() };
-    row_writer_open(&writer, ring[place.slot - 1].table);
-    for (size_t start = 0; start < batches.size; start += PIECE_BYTES) {
-        piece_write(&writer, &place, (int32)start,
-                    slice_of(batches.data + start, Min(PIECE_BYTES, batches.size - start)));
-    }
-    row_writer_close(&writer);
+    pieces_write(&place, batches);
     return place;
 }
 

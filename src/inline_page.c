@@ -1,0 +1,164 @@
+/* inline_page.c: pages of the inline ring that a backend has for itself.
+ *
+ * To find room for a row, PostgreSQL looks at pages that others fill, too, then makes the table one page
+ * longer: for rows that fill a page each, that is most of what writing them costs. A backend that writes much
+ * reserves a run of pages at the table's end in one step, and fills one after the other. One that writes
+ * little shares pages with others, as in any table: a page for each client that writes one record would be a
+ * waste.
+ *
+ * Reserved pages that are never filled, because the slot turns or the backend goes, are zeros until the table
+ * is truncated. To PostgreSQL that is what a crash leaves of a table that was just made longer: readers pass
+ * over such pages, and another writer may take one for its own. So whoever comes second sees that a page is
+ * taken, and goes on to the next.
+ *
+ * What is written is what heap_insert() would write, with its WAL record. */
+#include "compat.h"
+#include "inline_page.h"
+
+#include "access/heapam_xlog.h"
+#include "access/hio.h"
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "access/xloginsert.h"
+#include "catalog/catalog.h"
+#include "pgstat.h"
+#include "relation_extend.h"
+#include "storage/bufmgr.h"
+#include "storage/predicate.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+enum { RUN_FIRST = 8, RUN_MAX = 64, MUCH_BYTES = RUN_FIRST * BLCKSZ };
+
+typedef struct PageRun {
+    Oid table;
+    Oid file;            /* the table's: another one once it was truncated */
+    size_t bytes;        /* written to it by this backend */
+    BlockNumber length;  /* of the run that was reserved last */
+    BlockRun left;       /* reserved, not filled */
+    BlockNumber partial; /* the page that has room, as far as this backend knows */
+    Size room;
+} PageRun;
+
+/* Of the slot that this backend wrote to last. */
+static PageRun run;
+
+/* VACUUM, where somebody calls for it, cuts empty pages off a table's end; but not while we hold the writer's
+ * lock, so looking once is enough. */
+static void run_forget_cut(BlockNumber blocks)
+{
+    if (run.left.end > blocks) {
+        run.left.next = run.left.end;
+    }
+    if (run.partial >= blocks) {
+        run.room = 0;
+    }
+}
+
+bool inline_page_begin(Relation table, size_t bytes)
+{
+    if (run.table != RelationGetRelid(table) || run.file != compat_file_number(table)) {
+        run = (PageRun){ .table = RelationGetRelid(table), .file = compat_file_number(table) };
+    }
+    run_forget_cut(RelationGetNumberOfBlocks(table));
+    run.bytes += bytes;
+    return run.bytes >= MUCH_BYTES && RelationNeedsWAL(table) && !RelationIsLogicallyLogged(table);
+}
+
+static Buffer page_lock_partial(Relation table, Size size)
+{
+    if (size > run.room) {
+        return InvalidBuffer;
+    }
+    Buffer buffer = ReadBuffer(table, run.partial);
+    LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+    Page page = BufferGetPage(buffer);
+    if (!PageIsNew(page) && !PageIsAllVisible(page) && PageGetHeapFreeSpace(page) >= size) {
+        return buffer;
+    }
+    UnlockReleaseBuffer(buffer);
+    run.room = 0;
+    return InvalidBuffer;
+}
+
+static Buffer page_lock_reserved(Relation table)
+{
+    for (;;) {
+        if (run.left.next == run.left.end) {
+            run.length = run.length == 0 ? RUN_FIRST : Min(run.length * 2, RUN_MAX);
+            run.left = relation_extend(table, run.length);
+        }
+        Buffer buffer = ReadBufferExtended(table, MAIN_FORKNUM, run.left.next++, RBM_ZERO_AND_LOCK, NULL);
+        if (PageIsNew(BufferGetPage(buffer))) {
+            return buffer;
+        }
+        UnlockReleaseBuffer(buffer);
+    }
+}
+
+static XLogRecPtr page_log(Buffer buffer, HeapTuple row, bool is_new)
+{
+    xl_heap_insert insert = { .offnum = ItemPointerGetOffsetNumber(&row->t_self) };
+    xl_heap_header header = { row->t_data->t_infomask2, row->t_data->t_infomask, row->t_data->t_hoff };
+    XLogBeginInsert();
+    XLogRegisterData((char *)&insert, SizeOfHeapInsert);
+    XLogRegisterBuffer(0, buffer, REGBUF_STANDARD | (is_new ? REGBUF_WILL_INIT : 0));
+    XLogRegisterBufData(0, (char *)&header, SizeOfHeapHeader);
+    XLogRegisterBufData(0, (char *)row->t_data + SizeofHeapTupleHeader, row->t_len - SizeofHeapTupleHeader);
+    XLogSetRecordFlags(XLOG_INCLUDE_ORIGIN);
+    return XLogInsert(RM_HEAP_ID, XLOG_HEAP_INSERT | (is_new ? XLOG_HEAP_INIT_PAGE : 0));
+}
+
+static void page_fill(Relation table, Buffer buffer, HeapTuple row)
+{
+    Page page = BufferGetPage(buffer);
+    bool is_new = PageIsNew(page);
+    START_CRIT_SECTION();
+    if (is_new) {
+        PageInit(page, BufferGetPageSize(buffer), 0);
+    }
+    RelationPutHeapTuple(table, buffer, row, false);
+    MarkBufferDirty(buffer);
+    XLogRecPtr logged = page_log(buffer, row, is_new);
+    PageSetLSN(page, logged); /* a macro that looks twice */
+    END_CRIT_SECTION();
+    if (!is_new || PageGetHeapFreeSpace(page) > run.room) {
+        run.partial = BufferGetBlockNumber(buffer);
+        run.room = PageGetHeapFreeSpace(page);
+    }
+}
+
+/* As the table's own insert makes it. */
+static HeapTuple row_form(Relation table, TupleTableSlot *row)
+{
+    HeapTuple formed = heap_form_tuple(RelationGetDescr(table), row->tts_values, row->tts_isnull);
+    HeapTupleHeader header = formed->t_data;
+    header->t_infomask &= ~HEAP_XACT_MASK;
+    header->t_infomask2 &= ~HEAP2_XACT_MASK;
+    header->t_infomask |= HEAP_XMAX_INVALID;
+    HeapTupleHeaderSetXmin(header, GetCurrentTransactionId());
+    HeapTupleHeaderSetCmin(header, GetCurrentCommandId(true));
+    HeapTupleHeaderSetXmax(header, InvalidTransactionId);
+    formed->t_tableOid = RelationGetRelid(table);
+    return formed;
+}
+
+void inline_page_put(RowWriter *writer, TupleTableSlot *row)
+{
+    Relation table = writer->table;
+    MemoryContext before = MemoryContextSwitchTo(writer->rows);
+    HeapTuple formed = row_form(table, row);
+    CheckForSerializableConflictIn(table, NULL, InvalidBlockNumber);
+    Buffer buffer = page_lock_partial(table, MAXALIGN(formed->t_len));
+    if (!BufferIsValid(buffer)) {
+        buffer = page_lock_reserved(table);
+    }
+    page_fill(table, buffer, formed);
+    UnlockReleaseBuffer(buffer);
+    pgstat_count_heap_insert(table, 1);
+    MemoryContextSwitchTo(before);
+    ExecStoreVirtualTuple(row);
+    row->tts_tid = formed->t_self;
+    row_writer_index(writer, row);
+    MemoryContextReset(writer->rows);
+}
