@@ -18,6 +18,7 @@
 #include <malloc.h>
 #endif
 
+#include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
@@ -46,10 +47,7 @@ enum {
     SIZE_CHECK_BYTES = 1024 * 1024,
     SIZE_CHECK_PART = 256,
     SLOT_FIRST = 1,
-    READ_REQUESTS_MAX = 100000,
-    /* What fits into a page beside the row's other columns. */
-    PIECE_BYTES =
-        MaxHeapTupleSize - MAXALIGN(SizeofHeapTupleHeader) - 2 * sizeof(int64) - sizeof(int32) - VARHDRSZ
+    READ_REQUESTS_MAX = 100000
 };
 
 static const KeyScanSpec slots_all = { "inline_slot", "inline_slot_pkey", 0, { { 0 } } };
@@ -157,40 +155,40 @@ static void memory_keep(void)
 #endif
 }
 
-typedef struct PieceWriter {
-    RowWriter rows;
-    int64 object_id;
-    TimestampTz written_at;
-    bool has_own_pages;
-} PieceWriter;
-
-static void piece_write(PieceWriter *writer, int32 start, Slice piece)
+static void row_write(RowWriter *writer, const InlineWrite *write, size_t start, Slice piece)
 {
-    TupleTableSlot *row = row_writer_row(&writer->rows);
-    bytea *bytes = MemoryContextAlloc(writer->rows.rows, VARHDRSZ + piece.size);
+    TupleTableSlot *row = row_writer_row(writer);
+    bytea *bytes = MemoryContextAlloc(writer->rows, VARHDRSZ + piece.size);
     SET_VARSIZE(bytes, VARHDRSZ + piece.size);
     memcpy(VARDATA(bytes), piece.data, piece.size);
-    row_set(row, Anum_inline_object_id, Int64GetDatum(writer->object_id));
-    row_set(row, Anum_inline_written_at, TimestampTzGetDatum(writer->written_at));
-    row_set(row, Anum_inline_byte_start, Int32GetDatum(start));
+    row_set(row, Anum_inline_object_id, Int64GetDatum(write->object_id));
+    row_set(row, Anum_inline_written_at, TimestampTzGetDatum(write->written_at));
+    row_set(row, Anum_inline_byte_start, Int32GetDatum((int32)start));
     row_set(row, Anum_inline_bytes, PointerGetDatum(bytes));
-    if (writer->has_own_pages) {
-        inline_page_put(&writer->rows, row);
-    } else {
-        row_writer_put(&writer->rows);
-    }
+    row_writer_put(writer);
 }
 
-static void pieces_write(const InlinePlace *place, Slice batches)
+static void rows_write(const char *table, const InlineWrite *write)
 {
-    PieceWriter writer = { .object_id = place->object_id, .written_at = GetCurrentTimestamp() };
-    row_writer_open(&writer.rows, ring[place->slot - 1].table);
-    writer.has_own_pages = inline_page_begin(writer.rows.table, batches.size);
-    for (size_t start = 0; start < batches.size; start += PIECE_BYTES) {
-        piece_write(&writer, (int32)start,
-                    slice_of(batches.data + start, Min(PIECE_BYTES, batches.size - start)));
+    RowWriter writer;
+    row_writer_open(&writer, table);
+    for (size_t start = 0; start < write->batches.size; start += INLINE_PIECE_BYTES) {
+        size_t size = Min(INLINE_PIECE_BYTES, write->batches.size - start);
+        row_write(&writer, write, start, slice_of(write->batches.data + start, size));
     }
-    row_writer_close(&writer.rows);
+    row_writer_close(&writer);
+}
+
+static void slot_write(int16 slot, const InlineWrite *write)
+{
+    const char *name = ring[slot - 1].table;
+    Relation table = table_open(streamhouse_relation(name), RowExclusiveLock);
+    if (inline_page_begin(table, write->batches.size)) {
+        inline_page_write(table, ring[slot - 1].from_piece.index, write);
+    } else {
+        rows_write(name, write);
+    }
+    table_close(table, NoLock);
 }
 
 InlinePlace inline_write(Slice batches)
@@ -200,7 +198,7 @@ InlinePlace inline_write(Slice batches)
     ring_check_size(batches.size);
     InlinePlace place = { .object_id = nextval_internal(streamhouse_relation("object_object_id_seq"), false),
                           .slot = slot_lock() };
-    pieces_write(&place, batches);
+    slot_write(place.slot, &(InlineWrite){ place.object_id, GetCurrentTimestamp(), batches });
     return place;
 }
 
@@ -234,7 +232,7 @@ bytea *inline_read(const InlinePlace *place, int32 start, int32 length)
     length = Min(length, INLINE_ROW_BYTES_MAX);
     key_scan_open(&scan, &ring[place->slot - 1].from_piece, AccessShareLock);
     key_scan_set(&scan, 0, Int64GetDatum(place->object_id));
-    key_scan_set(&scan, 1, Int32GetDatum(start - start % PIECE_BYTES));
+    key_scan_set(&scan, 1, Int32GetDatum(start - start % INLINE_PIECE_BYTES));
     for (bool found = key_scan_seek(&scan, ForwardScanDirection); found && done < length;
          found = key_scan_next(&scan, ForwardScanDirection)) {
         bytes = bytes ? bytes : palloc((Size)VARHDRSZ + length);

@@ -17,15 +17,17 @@
 
 #include "access/heapam_xlog.h"
 #include "access/hio.h"
-#include "access/htup_details.h"
+#include "access/genam.h"
 #include "access/xact.h"
 #include "access/xloginsert.h"
 #include "catalog/catalog.h"
+#include "catalog/index.h"
 #include "pgstat.h"
+#include "relation.h"
 #include "relation_extend.h"
 #include "storage/bufmgr.h"
 #include "storage/predicate.h"
-#include "utils/memutils.h"
+#include "tables.h"
 #include "utils/rel.h"
 
 enum { RUN_FIRST = 8, RUN_MAX = 64, MUCH_BYTES = RUN_FIRST * BLCKSZ };
@@ -96,6 +98,47 @@ static Buffer page_lock_reserved(Relation table)
     }
 }
 
+typedef struct PieceWriter {
+    Relation table;
+    Relation index;
+    IndexInfo *index_info;
+    HeapTupleData row;
+} PieceWriter;
+
+/* As the table's own insert makes it; one after the other is made in the same place. */
+static void writer_begin(PieceWriter *writer, Relation table, const char *index)
+{
+    HeapTupleHeader header = palloc0(MaxHeapTupleSize);
+    header->t_infomask = HEAP_HASVARWIDTH | HEAP_XMAX_INVALID;
+    header->t_hoff = MAXALIGN(SizeofHeapTupleHeader);
+    HeapTupleHeaderSetNatts(header, Natts_inline);
+    HeapTupleHeaderSetXmin(header, GetCurrentTransactionId());
+    HeapTupleHeaderSetCmin(header, GetCurrentCommandId(true));
+    HeapTupleHeaderSetXmax(header, InvalidTransactionId);
+    writer->table = table;
+    writer->index = index_open(streamhouse_relation(index), RowExclusiveLock);
+    writer->index_info = BuildIndexInfo(writer->index);
+    writer->row = (HeapTupleData){ .t_tableOid = RelationGetRelid(table), .t_data = header };
+}
+
+static void writer_end(PieceWriter *writer)
+{
+    index_close(writer->index, NoLock);
+    pfree(writer->row.t_data);
+}
+
+static void row_form(HeapTuple row, const InlineWrite *write, size_t start, Slice piece)
+{
+    uint8 *columns = (uint8 *)row->t_data + row->t_data->t_hoff;
+    InlineRow fields = { .object_id = write->object_id,
+                         .written_at = write->written_at,
+                         .byte_start = (int32)start };
+    memcpy(columns, &fields, sizeof(fields));
+    SET_VARSIZE(columns + offsetof(InlineRow, bytes_size), VARHDRSZ + piece.size);
+    memcpy(columns + sizeof(fields), piece.data, piece.size);
+    row->t_len = row->t_data->t_hoff + sizeof(fields) + piece.size;
+}
+
 static XLogRecPtr page_log(Buffer buffer, HeapTuple row, bool is_new)
 {
     xl_heap_insert insert = { .offnum = ItemPointerGetOffsetNumber(&row->t_self) };
@@ -128,37 +171,35 @@ static void page_fill(Relation table, Buffer buffer, HeapTuple row)
     }
 }
 
-/* As the table's own insert makes it. */
-static HeapTuple row_form(Relation table, TupleTableSlot *row)
+static void row_index(PieceWriter *writer, const InlineWrite *write, size_t start)
 {
-    HeapTuple formed = heap_form_tuple(RelationGetDescr(table), row->tts_values, row->tts_isnull);
-    HeapTupleHeader header = formed->t_data;
-    header->t_infomask &= ~HEAP_XACT_MASK;
-    header->t_infomask2 &= ~HEAP2_XACT_MASK;
-    header->t_infomask |= HEAP_XMAX_INVALID;
-    HeapTupleHeaderSetXmin(header, GetCurrentTransactionId());
-    HeapTupleHeaderSetCmin(header, GetCurrentCommandId(true));
-    HeapTupleHeaderSetXmax(header, InvalidTransactionId);
-    formed->t_tableOid = RelationGetRelid(table);
-    return formed;
+    Datum values[] = { Int64GetDatum(write->object_id), Int32GetDatum((int32)start) };
+    bool nulls[] = { false, false };
+    (void)index_insert(writer->index, values, nulls, &writer->row.t_self, writer->table, UNIQUE_CHECK_YES,
+                       false, writer->index_info);
 }
 
-void inline_page_put(RowWriter *writer, TupleTableSlot *row)
+static void row_put(PieceWriter *writer)
 {
-    Relation table = writer->table;
-    MemoryContext before = MemoryContextSwitchTo(writer->rows);
-    HeapTuple formed = row_form(table, row);
-    CheckForSerializableConflictIn(table, NULL, InvalidBlockNumber);
-    Buffer buffer = page_lock_partial(table, MAXALIGN(formed->t_len));
+    Buffer buffer = page_lock_partial(writer->table, MAXALIGN(writer->row.t_len));
     if (!BufferIsValid(buffer)) {
-        buffer = page_lock_reserved(table);
+        buffer = page_lock_reserved(writer->table);
     }
-    page_fill(table, buffer, formed);
+    page_fill(writer->table, buffer, &writer->row);
     UnlockReleaseBuffer(buffer);
-    pgstat_count_heap_insert(table, 1);
-    MemoryContextSwitchTo(before);
-    ExecStoreVirtualTuple(row);
-    row->tts_tid = formed->t_self;
-    row_writer_index(writer, row);
-    MemoryContextReset(writer->rows);
+}
+
+void inline_page_write(Relation table, const char *index, const InlineWrite *write)
+{
+    PieceWriter writer;
+    writer_begin(&writer, table, index);
+    CheckForSerializableConflictIn(table, NULL, InvalidBlockNumber);
+    for (size_t start = 0; start < write->batches.size; start += INLINE_PIECE_BYTES) {
+        size_t size = Min(INLINE_PIECE_BYTES, write->batches.size - start);
+        row_form(&writer.row, write, start, slice_of(write->batches.data + start, size));
+        row_put(&writer);
+        row_index(&writer, write, start);
+        pgstat_count_heap_insert(table, 1);
+    }
+    writer_end(&writer);
 }

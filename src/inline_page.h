@@ -4,13 +4,35 @@
 
 #include "postgres.h"
 
-#include "row_writer.h"
+#include "access/htup_details.h"
+#include "common/slice.h"
+#include "datatype/timestamp.h"
+#include "utils/relcache.h"
 
-/* Whether rows with so many bytes in all are to be written with inline_page_put(): this backend has written
- * much to the table. */
+/* A row of the ring as the table keeps it, without header and bytes. */
+typedef struct InlineRow {
+    int64 object_id;
+    TimestampTz written_at;
+    int32 byte_start;
+    char bytes_size[VARHDRSZ]; /* the header of a bytea */
+} InlineRow;
+StaticAssertDecl(sizeof(InlineRow) == 24, "the columns are as schema.sql has them");
+
+/* Bytes of a row that fills a page. */
+enum { INLINE_PIECE_BYTES = MaxHeapTupleSize - MAXALIGN(SizeofHeapTupleHeader) - sizeof(InlineRow) };
+
+/* What is to be written: batches, cut into such pieces. */
+typedef struct InlineWrite {
+    int64 object_id;
+    TimestampTz written_at;
+    Slice batches;
+} InlineWrite;
+
+/* Whether so many bytes are to be written with inline_page_write(): this backend has written much to the
+ * table. */
 extern bool inline_page_begin(Relation table, size_t bytes);
 
-/* Writes the row that row_writer_row() gave and that is filled, instead of row_writer_put(). */
-extern void inline_page_put(RowWriter *writer, TupleTableSlot *row);
+/* Into a table of the ring and its one index, by name. */
+extern void inline_page_write(Relation table, const char *index, const InlineWrite *write);
 
 #endif

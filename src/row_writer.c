@@ -32,7 +32,7 @@ TupleTableSlot *row_writer_row(RowWriter *writer)
     return slot;
 }
 
-void row_writer_index(RowWriter *writer, TupleTableSlot *slot)
+static void row_writer_index(RowWriter *writer, TupleTableSlot *slot)
 {
     compat_insert_index_tuples(writer->result, slot, writer->estate);
     ResetPerTupleExprContext(writer->estate);

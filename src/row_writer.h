@@ -34,9 +34,6 @@ static inline void row_set(TupleTableSlot *row, AttrNumber column, Datum value)
     row->tts_isnull[column - 1] = false;
 }
 
-/* Index entries of a row that the caller has put into the table, at the slot's tts_tid. */
-extern void row_writer_index(RowWriter *writer, TupleTableSlot *slot);
-
 /* Puts a new version of a row in the place of the one in old, which the caller has locked. */
 extern void row_writer_replace(RowWriter *writer, TupleTableSlot *old, TupleTableSlot *new);
 
