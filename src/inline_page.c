@@ -2,9 +2,9 @@
  *
  * To find room for a row, PostgreSQL looks at pages that others fill, too, then makes the table one page
  * longer: for rows that fill a page each, that is most of what writing them costs. A backend that writes much
- * reserves a run of pages at the table's end in one step, and fills one after the other. One that writes
- * little shares pages with others, as in any table: a page for each client that writes one record would be a
- * waste.
+ * reserves a run of pages at the table's end in one step, and fills one after the other: those that it needs
+ * now, and the more of those to come the more it has written. One that writes little shares pages with
+ * others, as in any table: a page for each client that writes one record would be a waste.
  *
  * Reserved pages that are never filled, because the slot turns or the backend goes, are zeros until the table
  * is truncated. To PostgreSQL that is what a crash leaves of a table that was just made longer: readers pass
@@ -30,13 +30,13 @@
 #include "tables.h"
 #include "utils/rel.h"
 
-enum { RUN_FIRST = 8, RUN_MAX = 64, MUCH_BYTES = RUN_FIRST * BLCKSZ };
+enum { MUCH_BYTES = 8 * BLCKSZ, AHEAD_PART = 4, AHEAD_MAX = 64 };
 
 typedef struct PageRun {
     Oid table;
     Oid file;            /* the table's: another one once it was truncated */
     size_t bytes;        /* written to it by this backend */
-    BlockNumber length;  /* of the run that was reserved last */
+    BlockNumber ahead;   /* pages to reserve beyond those that the call needs */
     BlockRun left;       /* reserved, not filled */
     BlockNumber partial; /* the page that has room, as far as this backend knows */
     Size room;
@@ -63,6 +63,7 @@ bool inline_page_begin(Relation table, size_t bytes)
         run = (PageRun){ .table = RelationGetRelid(table), .file = compat_file_number(table) };
     }
     run_forget_cut(RelationGetNumberOfBlocks(table));
+    run.ahead = (BlockNumber)Min(run.bytes / BLCKSZ / AHEAD_PART, AHEAD_MAX);
     run.bytes += bytes;
     return run.bytes >= MUCH_BYTES && RelationNeedsWAL(table) && !RelationIsLogicallyLogged(table);
 }
@@ -83,12 +84,11 @@ static Buffer page_lock_partial(Relation table, Size size)
     return InvalidBuffer;
 }
 
-static Buffer page_lock_reserved(Relation table)
+static Buffer page_lock_reserved(Relation table, BlockNumber needed)
 {
     for (;;) {
         if (run.left.next == run.left.end) {
-            run.length = run.length == 0 ? RUN_FIRST : Min(run.length * 2, RUN_MAX);
-            run.left = relation_extend(table, run.length);
+            run.left = relation_extend(table, Max(needed, run.ahead));
         }
         Buffer buffer = ReadBufferExtended(table, MAIN_FORKNUM, run.left.next++, RBM_ZERO_AND_LOCK, NULL);
         if (PageIsNew(BufferGetPage(buffer))) {
@@ -179,11 +179,12 @@ static void row_index(PieceWriter *writer, const InlineWrite *write, size_t star
                        false, writer->index_info);
 }
 
-static void row_put(PieceWriter *writer)
+/* needed: pages for this row and those that follow. */
+static void row_put(PieceWriter *writer, BlockNumber needed)
 {
     Buffer buffer = page_lock_partial(writer->table, MAXALIGN(writer->row.t_len));
     if (!BufferIsValid(buffer)) {
-        buffer = page_lock_reserved(writer->table);
+        buffer = page_lock_reserved(writer->table, needed);
     }
     page_fill(writer->table, buffer, &writer->row);
     UnlockReleaseBuffer(buffer);
@@ -195,9 +196,10 @@ void inline_page_write(Relation table, const char *index, const InlineWrite *wri
     writer_begin(&writer, table, index);
     CheckForSerializableConflictIn(table, NULL, InvalidBlockNumber);
     for (size_t start = 0; start < write->batches.size; start += INLINE_PIECE_BYTES) {
-        size_t size = Min(INLINE_PIECE_BYTES, write->batches.size - start);
-        row_form(&writer.row, write, start, slice_of(write->batches.data + start, size));
-        row_put(&writer);
+        size_t left = write->batches.size - start;
+        row_form(&writer.row, write, start,
+                 slice_of(write->batches.data + start, Min(INLINE_PIECE_BYTES, left)));
+        row_put(&writer, (BlockNumber)(left / INLINE_PIECE_BYTES + 1));
         row_index(&writer, write, start);
         pgstat_count_heap_insert(table, 1);
     }
