@@ -14,6 +14,9 @@ import programs
 
 TEXT, BINARY = 0, 1
 FSYNC = ("shared_preload_libraries=streamhouse", "fsync=on", "synchronous_commit=on")
+# For a server that is to be aged by so many WAL files: it keeps them.
+AGED_WAL = ("min_wal_size=1GB", "max_wal_size=2GB")
+AGED_WAL_FILES = 60
 
 
 class QueryError(programs.StackError):
@@ -144,10 +147,10 @@ class Postgres:
     def connect(self):
         return Connection(self.conninfo())
 
-    def age(self, wal_files):
+    def age(self):
         """A server that has run for a while has WAL files to use again; a new one makes each, and its commits wait for that."""
         connection = self.connect()
-        for _ in range(wal_files):
+        for _ in range(AGED_WAL_FILES):
             connection.query("SELECT pg_logical_emit_message(false, 'age', '')")
             connection.query("SELECT pg_switch_wal()")
         connection.query("CHECKPOINT")

@@ -106,20 +106,28 @@ static bool read_floor(int32 topic_id, int32 partition, AppendEnd *end)
     return found;
 }
 
+static void read_end(int32 topic_id, int32 partition, AppendEnd *end)
+{
+    read_segments(topic_id, partition, end);
+    read_lease(topic_id, partition, end);
+    end->command = GetCurrentCommandId(false);
+}
+
 bool append_read(int32 topic_id, int32 partition, AppendEnd *end)
 {
     *end = (AppendEnd){ 0 };
     PushActiveSnapshot(GetLatestSnapshot());
     bool found = read_floor(topic_id, partition, end);
     if (found) {
-        read_segments(topic_id, partition, end);
-        read_lease(topic_id, partition, end);
+        read_end(topic_id, partition, end);
     }
     PopActiveSnapshot();
     return found;
 }
 
-static TM_Result lock_row(int32 topic_id, int32 partition, const char *topic, LockWaitPolicy wait)
+/* The row that is locked then is the latest: it says itself what its floor is. */
+static TM_Result lock_row(int32 topic_id, int32 partition, const char *topic, LockWaitPolicy wait,
+                          AppendEnd *end)
 {
     KeyScan scan;
     TM_Result result = TM_Deleted;
@@ -127,6 +135,9 @@ static TM_Result lock_row(int32 topic_id, int32 partition, const char *topic, Lo
     key_scan_open(&scan, &partition_by_key, RowShareLock);
     if (seek_partition(&scan, topic_id, partition)) {
         result = wait == LockWaitBlock ? lock_waiting(&scan, topic, partition) : key_scan_lock(&scan, wait);
+    }
+    if (result == TM_Ok) {
+        end->next_offset = key_scan_int64(&scan, Anum_partition_floor_offset);
     }
     key_scan_close(&scan);
     PopActiveSnapshot();
@@ -138,9 +149,13 @@ AppendLock append_lock(int32 topic_id, int32 partition, const char *topic, LockW
 {
     commit_timing_begin(COMMIT_KIND_SQL, 0, 0, 0);
     marker_require();
-    TM_Result result = lock_row(topic_id, partition, topic, wait);
+    *end = (AppendEnd){ 0 };
+    TM_Result result = lock_row(topic_id, partition, topic, wait, end);
     if (result != TM_Ok) {
         return result == TM_WouldBlock ? APPEND_BUSY : APPEND_GONE;
     }
-    return append_read(topic_id, partition, end) ? APPEND_LOCKED : APPEND_GONE;
+    PushActiveSnapshot(GetLatestSnapshot());
+    read_end(topic_id, partition, end);
+    PopActiveSnapshot();
+    return APPEND_LOCKED;
 }

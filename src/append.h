@@ -13,6 +13,7 @@ typedef struct AppendEnd {
     int64 next_offset;
     int64 running_max_timestamp; /* ms since 1970; -1 before the first record */
     int32 leader_epoch;          /* of the partition's current lease */
+    CommandId command;           /* of this transaction, when this was read */
 } AppendEnd;
 
 /* Locks a partition's row in the current (sub)transaction and reads, with a snapshot newer than the lock,

@@ -72,6 +72,14 @@
     ExecInsertIndexTuples((result), (slot), (estate), false, false, NULL, NIL)
 #endif
 
+/* From 16 on, a table can be made longer by many pages at once, and its file's number has another place. */
+#if PG_VERSION_NUM >= 160000
+#define COMPAT_SMGR_ZEROEXTEND    1
+#define compat_file_number(table) ((table)->rd_locator.relNumber)
+#else
+#define compat_file_number(table) ((table)->rd_node.relNode)
+#endif
+
 /* As libpq/libpq.h declares it, which cannot be included without GSSAPI's headers where PostgreSQL was built
  * with it. */
 extern bool pq_check_connection(void);

@@ -18,11 +18,13 @@
 #include <malloc.h>
 #endif
 
+#include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
 #include "fmgr.h"
 #include "enum.h"
+#include "inline_page.h"
 #include "key_scan.h"
 #include "request_array.h"
 #include "result_rows.h"
@@ -43,11 +45,9 @@ PG_FUNCTION_INFO_V1(streamhouse_inline_append);
 enum {
     KEPT_BYTES = 32 * 1024 * 1024,
     SIZE_CHECK_BYTES = 1024 * 1024,
+    SIZE_CHECK_PART = 256,
     SLOT_FIRST = 1,
-    READ_REQUESTS_MAX = 100000,
-    /* What fits into a page beside the row's other columns. */
-    PIECE_BYTES =
-        MaxHeapTupleSize - MAXALIGN(SizeofHeapTupleHeader) - 2 * sizeof(int64) - sizeof(int32) - VARHDRSZ
+    READ_REQUESTS_MAX = 100000
 };
 
 static const KeyScanSpec slots_all = { "inline_slot", "inline_slot_pkey", 0, { { 0 } } };
@@ -110,25 +110,36 @@ static int64 table_size(Oid table)
     return DatumGetInt64(DirectFunctionCall1(pg_total_relation_size, ObjectIdGetDatum(table)));
 }
 
-/* Looked at once per MiB that this backend writes. */
-static void ring_check_size(size_t bytes)
+static int64 ring_size(void)
 {
-    static size_t unchecked = SIZE_CHECK_BYTES;
-    int64 limit = (int64)setting_inline_bytes_max_mb * 1024 * 1024;
     int64 size = 0;
-    unchecked += bytes;
-    if (unchecked < SIZE_CHECK_BYTES) {
-        return;
-    }
     for (int i = 0; i < INLINE_SLOTS; i++) {
         size += table_size(streamhouse_relation(ring[i].table));
     }
+    return size;
+}
+
+/* Looked at once per MiB that this backend writes, and more seldom as long as there is much room: a hundred
+ * backends at a time cannot fill that before they look again. */
+static void ring_check_size(size_t bytes)
+{
+    static int64 checked_limit = -1;
+    static int64 unchecked = 0;
+    static int64 check_after = 0;
+    int64 limit = (int64)setting_inline_bytes_max_mb * 1024 * 1024;
+    unchecked += (int64)bytes;
+    if (unchecked < check_after && limit == checked_limit) {
+        return;
+    }
+    int64 size = ring_size();
     if (size > limit) {
         ereport(ERROR, errcode(ERRCODE_DISK_FULL),
                 errmsg("the inline ring has " INT64_FORMAT " bytes, which is its limit", size),
                 errhint("Agents move records from there to the store: is one running? The limit is "
                         "streamhouse.inline_bytes_max."));
     }
+    checked_limit = limit;
+    check_after = Max(SIZE_CHECK_BYTES, (limit - size) / SIZE_CHECK_PART);
     unchecked = 0;
 }
 
@@ -144,33 +155,50 @@ static void memory_keep(void)
 #endif
 }
 
-static void piece_write(RowWriter *writer, const InlinePlace *place, int32 start, Slice piece)
+static void row_write(RowWriter *writer, const InlineWrite *write, size_t start, Slice piece)
 {
     TupleTableSlot *row = row_writer_row(writer);
     bytea *bytes = MemoryContextAlloc(writer->rows, VARHDRSZ + piece.size);
     SET_VARSIZE(bytes, VARHDRSZ + piece.size);
     memcpy(VARDATA(bytes), piece.data, piece.size);
-    row_set(row, Anum_inline_object_id, Int64GetDatum(place->object_id));
-    row_set(row, Anum_inline_written_at, TimestampTzGetDatum(GetCurrentTimestamp()));
-    row_set(row, Anum_inline_byte_start, Int32GetDatum(start));
+    row_set(row, Anum_inline_object_id, Int64GetDatum(write->object_id));
+    row_set(row, Anum_inline_written_at, TimestampTzGetDatum(write->written_at));
+    row_set(row, Anum_inline_byte_start, Int32GetDatum((int32)start));
     row_set(row, Anum_inline_bytes, PointerGetDatum(bytes));
     row_writer_put(writer);
 }
 
-InlinePlace inline_write(Slice batches)
+static void rows_write(const char *table, const InlineWrite *write)
 {
     RowWriter writer;
+    row_writer_open(&writer, table);
+    for (size_t start = 0; start < write->batches.size; start += INLINE_PIECE_BYTES) {
+        size_t size = Min(INLINE_PIECE_BYTES, write->batches.size - start);
+        row_write(&writer, write, start, slice_of(write->batches.data + start, size));
+    }
+    row_writer_close(&writer);
+}
+
+static void slot_write(int16 slot, const InlineWrite *write)
+{
+    const char *name = ring[slot - 1].table;
+    Relation table = table_open(streamhouse_relation(name), RowExclusiveLock);
+    if (inline_page_begin(table, write->batches.size)) {
+        inline_page_write(table, ring[slot - 1].from_piece.index, write);
+    } else {
+        rows_write(name, write);
+    }
+    table_close(table, NoLock);
+}
+
+InlinePlace inline_write(Slice batches)
+{
     Assert(batches.size > 0 && batches.size <= INLINE_ROW_BYTES_MAX);
     memory_keep();
     ring_check_size(batches.size);
     InlinePlace place = { .object_id = nextval_internal(streamhouse_relation("object_object_id_seq"), false),
                           .slot = slot_lock() };
-    row_writer_open(&writer, ring[place.slot - 1].table);
-    for (size_t start = 0; start < batches.size; start += PIECE_BYTES) {
-        piece_write(&writer, &place, (int32)start,
-                    slice_of(batches.data + start, Min(PIECE_BYTES, batches.size - start)));
-    }
-    row_writer_close(&writer);
+    slot_write(place.slot, &(InlineWrite){ place.object_id, GetCurrentTimestamp(), batches });
     return place;
 }
 
@@ -204,7 +232,7 @@ bytea *inline_read(const InlinePlace *place, int32 start, int32 length)
     length = Min(length, INLINE_ROW_BYTES_MAX);
     key_scan_open(&scan, &ring[place->slot - 1].from_piece, AccessShareLock);
     key_scan_set(&scan, 0, Int64GetDatum(place->object_id));
-    key_scan_set(&scan, 1, Int32GetDatum(start - start % PIECE_BYTES));
+    key_scan_set(&scan, 1, Int32GetDatum(start - start % INLINE_PIECE_BYTES));
     for (bool found = key_scan_seek(&scan, ForwardScanDirection); found && done < length;
          found = key_scan_next(&scan, ForwardScanDirection)) {
         bytes = bytes ? bytes : palloc((Size)VARHDRSZ + length);

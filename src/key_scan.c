@@ -6,18 +6,51 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+/* A call opens a dozen tables and indexes: what the catalog said of them is kept until it changes. */
+enum { KNOWN_RELATIONS = 64 };
+
+typedef struct KnownRelation {
+    const char *name; /* by its address */
+    Oid relation;
+} KnownRelation;
+
+static KnownRelation known[KNOWN_RELATIONS];
+
+static void known_forget(Datum argument, int cache, uint32 hash)
+{
+    memset(known, 0, sizeof(known));
+}
+
+static KnownRelation *known_place(const char *name)
+{
+    static bool is_listening = false;
+    if (!is_listening) {
+        CacheRegisterSyscacheCallback(RELNAMENSP, known_forget, (Datum)0);
+        CacheRegisterSyscacheCallback(NAMESPACENAME, known_forget, (Datum)0);
+        is_listening = true;
+    }
+    return &known[(uintptr_t)name / sizeof(void *) % KNOWN_RELATIONS];
+}
 
 Oid streamhouse_relation(const char *name)
 {
+    KnownRelation *place = known_place(name);
+    if (place->name == name) {
+        return place->relation;
+    }
     Oid relation = get_relname_relid(name, get_namespace_oid("streamhouse", false));
     if (!OidIsValid(relation)) {
         ereport(ERROR, errcode(ERRCODE_UNDEFINED_TABLE),
                 errmsg("relation \"streamhouse.%s\" does not exist", name),
                 errhint("Is the extension's version the library's? See ALTER EXTENSION streamhouse UPDATE."));
     }
+    *place = (KnownRelation){ name, relation };
     return relation;
 }
 

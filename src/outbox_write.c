@@ -34,12 +34,16 @@ static void raise_status(const Status *status)
             errmsg("records could not be made a batch: %s", status->message));
 }
 
-/* Who was locked before must be where it was, but for what this transaction appended in another way. */
+/* Who was locked before must be where it was, but for what this transaction appended in another way; and it
+ * did not when no command of it has written anything since. */
 static void partition_lock(OutboxPartition *partition)
 {
     AppendEnd now;
     if (partition->state.lock_level == 0) {
         (void)outbox_lock(partition, LockWaitBlock);
+        return;
+    }
+    if (partition->state.end.command == GetCurrentCommandId(false)) {
         return;
     }
     if (!append_read(partition->topic_id, partition->partition, &now)) {
@@ -189,7 +193,7 @@ void outbox_write(void)
     MemoryContext work =
         AllocSetContextCreate(CurrentMemoryContext, "StreamHouse outbox rows", ALLOCSET_DEFAULT_SIZES);
     MemoryContext before = MemoryContextSwitchTo(work);
-    owner_run(write_as_owner, NULL);
+    owner_run_c(write_as_owner, NULL);
     MemoryContextSwitchTo(before);
     MemoryContextDelete(work);
 }

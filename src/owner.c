@@ -57,7 +57,7 @@ static int search_path_set(void)
     return level;
 }
 
-void owner_run(void (*work)(void *argument), void *argument)
+void owner_run_c(void (*work)(void *argument), void *argument)
 {
     Oid user;
     int security;
@@ -68,9 +68,7 @@ void owner_run(void (*work)(void *argument), void *argument)
     {
         caller = asks;
         SetUserIdAndSecContext(owner_id(), security | SECURITY_LOCAL_USERID_CHANGE);
-        int level = search_path_set();
         work(argument);
-        AtEOXact_GUC(true, level);
     }
     PG_FINALLY();
     {
@@ -78,6 +76,25 @@ void owner_run(void (*work)(void *argument), void *argument)
         SetUserIdAndSecContext(user, security);
     }
     PG_END_TRY();
+}
+
+typedef struct OwnerWork {
+    void (*work)(void *argument);
+    void *argument;
+} OwnerWork;
+
+static void work_with_search_path(void *argument)
+{
+    const OwnerWork *inner = argument;
+    int level = search_path_set();
+    inner->work(inner->argument);
+    AtEOXact_GUC(true, level);
+}
+
+void owner_run(void (*work)(void *argument), void *argument)
+{
+    OwnerWork inner = { work, argument };
+    owner_run_c(work_with_search_path, &inner);
 }
 
 /* streamhouse.name() with the arguments of sh_name(). */

@@ -64,11 +64,7 @@ static RecordInput record_of(FunctionCallInfo fcinfo, const ProduceTopic *topic,
 
 static int32 random_partition(const ProduceTopic *topic)
 {
-    uint32 random = 0;
-    if (topic->partitions > 1 && !pg_strong_random(&random, sizeof(random))) {
-        ereport(ERROR, errcode(ERRCODE_INTERNAL_ERROR), errmsg("there are no random numbers to be had"));
-    }
-    return (int32)(random % (uint32)topic->partitions);
+    return (int32)(compat_random_fraction() * topic->partitions);
 }
 
 /* Some in turn, from a random one on; when all of these are taken, the last is waited for. */

@@ -43,7 +43,7 @@ typedef struct Regex {
     StringInfoData out;
 } Regex;
 
-static pg_attribute_noreturn() void regex_refuse(const Regex *regex, const char *why)
+static _Noreturn void regex_refuse(const Regex *regex, const char *why)
 {
     ereport(ERROR, errcode(MAKE_SQLSTATE('S', 'H', '1', '2', '8')),
             errmsg("invalid regular expression \"%s\": %s, at byte %d", regex->whole, why,

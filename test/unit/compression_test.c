@@ -281,6 +281,62 @@ TEST(lz4_is_read_with_every_checksum_and_linked_blocks)
     writer_free(&plain);
 }
 
+/* Lines of words that repeat, each followed by noise in so many hexadecimal digits. */
+static void fill_lines(Writer *out, size_t size, int digits)
+{
+    static const char *const words[] = {
+        "order ", "invoice ", "shipped ", "customer ", "pending ", "price "
+    };
+    uint32_t seed = 11;
+    while (out->used < size) {
+        for (int i = 0; i < 40; i++) {
+            seed = seed * 1664525u + 1013904223u;
+            writer_bytes(out, words[(seed >> 16) % 6], strlen(words[(seed >> 16) % 6]));
+        }
+        for (int i = 0; i < digits; i++) {
+            seed = seed * 1664525u + 1013904223u;
+            writer_bytes(out, &"0123456789abcdef"[seed >> 28], 1);
+        }
+    }
+}
+
+static size_t lz4_size_at(int level, Slice in)
+{
+    LZ4F_preferences_t preferences = LZ4F_INIT_PREFERENCES;
+    preferences.frameInfo.blockMode = LZ4F_blockIndependent;
+    preferences.compressionLevel = level;
+    size_t room = LZ4F_compressFrameBound(in.size, &preferences);
+    uint8_t *bytes = malloc(room);
+    size_t size = LZ4F_compressFrame(bytes, room, in.data, in.size, &preferences);
+    free(bytes);
+    return size;
+}
+
+static size_t lz4_size(Slice in)
+{
+    Writer packed;
+    writer_init(&packed);
+    Status status = compression_compress(COMPRESSION_LZ4, COMPRESSION_LEVEL_DEFAULT, in, &packed);
+    size_t size = status_is_ok(&status) ? packed.used : 0;
+    writer_free(&packed);
+    return size;
+}
+
+TEST(lz4_hurries_where_little_is_to_be_gained_and_only_there)
+{
+    enum { SIZE = 200000, HURRIED_BYTES_MAX_PERCENT = 106 };
+    Writer prose, noise;
+    writer_init(&prose);
+    writer_init(&noise);
+    fill_lines(&prose, SIZE, 20);
+    fill_lines(&noise, SIZE, 700);
+    CHECK_INT(lz4_size(content(&prose)), lz4_size_at(-1, content(&prose)));
+    CHECK_INT(lz4_size(content(&noise)), lz4_size_at(-8, content(&noise)));
+    CHECK(lz4_size(content(&noise)) * 100 < lz4_size_at(-1, content(&noise)) * HURRIED_BYTES_MAX_PERCENT);
+    writer_free(&prose);
+    writer_free(&noise);
+}
+
 TEST(zstd_is_read_without_a_content_size)
 {
     Writer plain, out;
