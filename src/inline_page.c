@@ -84,13 +84,16 @@ static Buffer page_lock_partial(Relation table, Size size)
     return InvalidBuffer;
 }
 
+/* The page is read, though it was made of zeros a moment ago: what another writer has put on it may not be in
+ * shared buffers any more, and is not to be taken for nothing. */
 static Buffer page_lock_reserved(Relation table, BlockNumber needed)
 {
     for (;;) {
         if (run.left.next == run.left.end) {
             run.left = relation_extend(table, Max(needed, run.ahead));
         }
-        Buffer buffer = ReadBufferExtended(table, MAIN_FORKNUM, run.left.next++, RBM_ZERO_AND_LOCK, NULL);
+        Buffer buffer = ReadBuffer(table, run.left.next++);
+        LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
         if (PageIsNew(BufferGetPage(buffer))) {
             return buffer;
         }
