@@ -10,7 +10,8 @@ import wire
 from clients import CLIENTS, CONFLUENT, KCAT
 from load import Load
 from records import oddities, plain
-from stack import wait_until
+from sql_session import Session
+from stack import FolderStore, Stack, wait_until
 from test_crash import kill_agent, kill_agent_and_postgres, kill_postgres
 from test_round_trip import assert_same, without_headers
 from wire import Wire
@@ -249,3 +250,29 @@ def test_the_choice_can_be_switched_off(own_stack, topic_name):
     agent.start()
     CONFLUENT.send(own_stack.kafka, topic, 0, plain(10))
     assert places(own_stack, topic)[0] > 0
+
+
+# 100 records of 1 KiB that no codec makes smaller.
+RANDOM_VALUES = """(SELECT array_agg((SELECT decode(string_agg(md5(random()::text || i || j), ''), 'hex') FROM generate_series(1, 60) j))
+                    FROM generate_series(1, 100) i)"""
+
+
+def test_what_another_session_writes_to_a_page_that_one_has_reserved_stays_there():
+    """A session that writes much reserves pages of the ring ahead. Another one puts a record on the last of them, which leaves
+    shared buffers before the first one comes to it."""
+    with Stack(FolderStore(), shared_buffers="4MB") as stack:
+        run = stack.postgres.run
+        run("""CREATE EXTENSION pg_prewarm; SELECT sh_create_topic('much', 1); SELECT sh_create_topic('little', 1);
+               CREATE TABLE elsewhere AS SELECT repeat('x', 1000) AS filler FROM generate_series(1, 20000);""")
+        session = Session(stack.postgres)
+        write = f"SELECT count(*) FROM sh_produce_batch('much', {RANDOM_VALUES});"
+        for _ in range(12):
+            assert session.run(write).sqlstate is None
+        for number in range(4):
+            run(f"SELECT sh_produce('little', 'kept {number}');")
+        run("CHECKPOINT; SELECT pg_prewarm('elsewhere'); SELECT pg_prewarm('elsewhere');")
+        for _ in range(3):
+            assert session.run(write).sqlstate is None
+        assert run("SELECT convert_from(value, 'UTF8') FROM sh_fetch('little', 0, 0)") == [f"kept {number}" for number in range(4)]
+        assert run("SELECT count(*) FROM sh_fetch('much', 0, 0, 100000, 100000000)") == ["1500"]
+        session.close()
