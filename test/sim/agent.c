@@ -72,7 +72,7 @@ void agent_start(Sim *sim, SimAgent *agent)
         partition->log_start_offset = OFFSET_UNKNOWN;
         partition->contended_until_ms = 0;
         partition->led_ms = -LOG_LED_LATELY_MS; /* a sequence that is called broken is to be seen at once */
-        partition->appends = NULL; /* the process that had them is gone */
+        partition->appends = NULL;              /* the process that had them is gone */
     }
     topic->config.write_path = (WritePath)random_below(&sim->random, WRITE_PATHS);
     agent_enter(agent);
