@@ -84,6 +84,7 @@ def test_a_config_without_a_value_is_refused_whatever_follows_it(stack, topic_na
 
 
 @pytest.mark.sql
+@pytest.mark.any_store
 def test_heartbeats_wait_for_one_topic_not_for_all_of_a_request(own_stack, topic_name):
     agent = own_stack.start_agent()
     codes = []
