@@ -30,15 +30,17 @@ S3_KEYS = {"AWS_ACCESS_KEY_ID": "STREAMHOUSE", "AWS_SECRET_ACCESS_KEY": "streamh
 
 
 def wait_until(condition, timeout=30.0, what="what was waited for"):
-    """Polls until the condition is true, and returns its value."""
-    deadline = time.monotonic() + timeout
+    """Polls until the condition is true, and returns its value. The longer it takes, the less often it looks: most conditions start a
+    psql, and a few that wait like that would keep a processor busy. It is late by a tenth at most."""
+    began = time.monotonic()
     while True:
         value = condition()
         if value:
             return value
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > timeout:
             raise AssertionError(f"{what} did not happen within {timeout:g} s")
-        time.sleep(0.02)
+        time.sleep(min(max(0.02, waited / 10), 0.2))
 
 
 RESERVED = []
