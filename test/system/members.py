@@ -18,6 +18,8 @@ from clients import open_consumer
 from stack import wait_until
 
 PATIENCE_S = 60
+# Members hear of a rebalance by their heartbeats, which by default are three seconds apart: that much is only waited.
+HEARTBEAT_MS = 500
 
 
 class Program:
@@ -57,7 +59,7 @@ class KcatMember(Program):
     name = "kcat"
 
     def __init__(self, kafka, topic, group, **config):
-        settings = {"auto.offset.reset": "earliest", "auto.commit.interval.ms": 200, **config}
+        settings = {"auto.offset.reset": "earliest", "auto.commit.interval.ms": 200, "heartbeat.interval.ms": HEARTBEAT_MS, **config}
         super().__init__(["kcat", "-b", kafka, *(word for pair in settings.items() for word in ("-X", "{}={}".format(*pair))),
                           "-u", "-f", "%p %o %s\n", "-G", group, topic])
 
@@ -116,7 +118,7 @@ class ConfluentMember(ThreadMember):
     name = "confluent-kafka"
 
     def consume(self, kafka, topic, group, config):
-        consumer = open_consumer(kafka, **{"group.id": group, "auto.offset.reset": "earliest", **config})
+        consumer = open_consumer(kafka, **{"group.id": group, "auto.offset.reset": "earliest", "heartbeat.interval.ms": HEARTBEAT_MS, **config})
 
         def assigned(_consumer, places):
             self.partitions = self.partitions | {place.partition for place in places}
@@ -139,7 +141,7 @@ class KafkaPythonMember(ThreadMember):
 
     def consume(self, kafka, topic, group, config):
         consumer = kafka_python.KafkaConsumer(topic, bootstrap_servers=kafka, group_id=group, enable_auto_commit=False,
-                                              auto_offset_reset="earliest", **config)
+                                              auto_offset_reset="earliest", heartbeat_interval_ms=HEARTBEAT_MS, **config)
         while not self.leaving.is_set():
             found = consumer.poll(100)
             self.partitions = {place.partition for place in consumer.assignment()}

@@ -54,9 +54,6 @@ class PostgresHA(Postgres):
             self.stop("immediate")
             raise
 
-    def prepare(self):
-        """`up` has done it."""
-
     def stop(self, mode="fast"):
         if (self.folder / "settings").exists():
             self.script("down", *(["immediate"] if mode == "immediate" else []))

@@ -30,15 +30,17 @@ S3_KEYS = {"AWS_ACCESS_KEY_ID": "STREAMHOUSE", "AWS_SECRET_ACCESS_KEY": "streamh
 
 
 def wait_until(condition, timeout=30.0, what="what was waited for"):
-    """Polls until the condition is true, and returns its value."""
-    deadline = time.monotonic() + timeout
+    """Polls until the condition is true, and returns its value. The longer it takes, the less often it looks: most conditions start a
+    psql, and a few that wait like that would keep a processor busy. It is late by a tenth at most."""
+    began = time.monotonic()
     while True:
         value = condition()
         if value:
             return value
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > timeout:
             raise AssertionError(f"{what} did not happen within {timeout:g} s")
-        time.sleep(0.02)
+        time.sleep(min(max(0.02, waited / 10), 0.2))
 
 
 RESERVED = []
@@ -71,24 +73,26 @@ def scratch_folder(name):
 
 
 @functools.lru_cache(maxsize=None)
-def empty_cluster():
-    """The data folder of a cluster that was never started: every test's begins as a copy of it."""
-    folder = scratch_folder("empty")
+def template(prepared):
+    """The data folder of a stopped cluster, of which every test's is a copy; prepared, it has the extension already."""
+    folder = scratch_folder("template")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    subprocess.run([str(ROOT / "scripts/postgres.sh"), "create", str(folder / "cluster"), "fsync=off"], check=True, stdin=subprocess.DEVNULL)
-    return folder / "cluster/data"
+    Template(folder, prepared)
+    return folder / "data"
 
 
 class Postgres:
-    """A private cluster behind scripts/postgres.sh, with the extension in database streamhouse and a role for agents."""
+    """A private cluster behind scripts/postgres.sh, with the extension in database streamhouse and a role for agents; or, not prepared,
+    as initdb leaves it. It runs without fsync: here processes are killed, and what those have written the kernel still has. Only a
+    machine that loses its power would forget it."""
 
     database = "streamhouse"
 
-    def __init__(self, folder, preload=True, **settings):
+    def __init__(self, folder, preload=True, prepared=True, **settings):
         self.folder = folder
         self.port = free_port()
         settings = {"port": self.port, "fsync": "off", "shared_preload_libraries": "streamhouse" if preload else "", **settings}
-        self.script("create", *[f"{name}={value}" for name, value in settings.items()], POSTGRES_TEMPLATE=str(empty_cluster()))
+        self.script("create", *[f"{name}={value}" for name, value in settings.items()], POSTGRES_TEMPLATE=str(template(prepared)))
 
     def script(self, verb, *arguments, **environment):
         command = [str(ROOT / "scripts/postgres.sh"), verb, str(self.folder), *arguments]
@@ -136,6 +140,18 @@ class Postgres:
     def value(self, sql, **values):
         row = self.rows(sql, **values)[0]
         return next(iter(row.values()))
+
+
+class Template(Postgres):
+    """What the others are copies of."""
+
+    def __init__(self, folder, prepared):
+        self.folder = folder
+        self.script("create", f"port={free_port()}", "fsync=off", "shared_preload_libraries=streamhouse")
+        if prepared:
+            self.start()
+            self.prepare()
+            self.stop()
 
 
 class Copy(Postgres):
@@ -358,7 +374,6 @@ class Stack:
 
     def __enter__(self):
         self.postgres.start()
-        self.postgres.prepare()
         return self
 
     def __exit__(self, *_error):

@@ -12,6 +12,7 @@ from clients import CONFLUENT, KCAT
 from records import plain
 from stack import wait_until
 
+pytestmark = pytest.mark.any_store
 
 @pytest.fixture
 def admin(stack):

@@ -12,7 +12,7 @@ from sql_session import Session
 from stack import wait_until
 from wire import Wire
 
-pytestmark = pytest.mark.sql
+pytestmark = [pytest.mark.any_store, pytest.mark.sql]
 
 NONE, OUT_OF_RANGE, UNKNOWN_TOPIC, TIMED_OUT, CLUSTER_DENIED = 0, 1, 3, 7, 31
 TOPIC_EXISTS, INVALID_PARTITIONS, INVALID_FACTOR, INVALID_ASSIGNMENT, INVALID_CONFIG = 36, 37, 38, 39, 40

@@ -111,7 +111,7 @@ class Elsewhere:
 
     def __init__(self):
         self.folder = scratch_folder("elsewhere")
-        self.postgres = Postgres(self.folder)
+        self.postgres = Postgres(self.folder, prepared=False)
 
     def __enter__(self):
         self.postgres.start()

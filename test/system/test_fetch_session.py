@@ -8,6 +8,7 @@ from fetch_wire import (FETCH_SESSION_ID_NOT_FOUND, FETCH_SESSION_TOPIC_ID_ERROR
                         Session)
 from stack import wait_until
 
+pytestmark = pytest.mark.any_store
 BY_NAME, BY_ID = 12, 13
 NOWHERE = "00000000-0000-4000-8000-000000000001"
 

@@ -6,6 +6,7 @@ import wire
 from schema_wire import SchemaWire
 from stack import wait_until
 
+pytestmark = pytest.mark.any_store
 CURRENT_LEADER, ENDPOINTS = 12, 16
 
 

@@ -56,7 +56,7 @@ def test_partitions_come_out_even_as_agents_come_and_writers_do_not_notice(own_s
         load.wait_for_more(200)
         moved = load.longest()
         load.finish()
-    assert load.check() > 600
+    assert load.check() >= 600
     handed = [agent.metric("streamhouse_hand_overs_total") for agent in own_stack.agents]
     assert sum(handed) == 10, "six to the second, two from each of them to the third: nothing moves twice"
     assert all(agent.metric("streamhouse_hand_over_parked_batches") == 0 for agent in own_stack.agents)
@@ -77,7 +77,7 @@ def test_an_agent_that_is_told_to_stop_gives_its_partitions_away_first(own_stack
         assert sorted(shares(own_stack, topic)) == ["b", "c"]
         load.wait_for_more(200)
         load.finish()
-    assert load.check() > 400
+    assert load.check() >= 400
     assert b.is_running() and load.longest() < GAP_MAX_S
 
 
@@ -94,4 +94,4 @@ def test_an_agent_that_was_paused_writes_nothing_of_what_others_lead_by_then(own
         wait_for_shares(own_stack, topic, 4, 4, 4)
         load.wait_for_more(200)
         load.finish()
-    assert load.check() > 600
+    assert load.check() >= 600

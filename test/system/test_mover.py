@@ -5,6 +5,7 @@ import pytest
 
 import wire
 from clients import CONFLUENT
+from conftest import STORES
 from stack import Stack, wait_until
 
 pytestmark = pytest.mark.sql
@@ -14,8 +15,9 @@ NO_MORE_INLINE = "SELECT NOT EXISTS (SELECT FROM streamhouse.segment WHERE slot 
 BYTES_LEFT = "SELECT " + " + ".join(f"(SELECT count(*) FROM streamhouse.inline_{slot})" for slot in range(1, 9))
 
 
-@pytest.fixture(params=["folder", "s3"])
-def moving_stack(request, new_store):
+@pytest.fixture(params=STORES)
+def own_stack(request, new_store):
+    """One whose mover moves everything at once."""
     with Stack(new_store(request.param), **MOVES_AT_ONCE) as mine:
         yield mine
 
@@ -42,8 +44,8 @@ def values_read(stack, topic, partition):
     return [record.value for _, record in CONFLUENT.receive(stack.kafka, topic, partition)]
 
 
-def test_inline_records_become_few_objects(moving_stack):
-    stack = moving_stack
+def test_inline_records_become_few_objects(own_stack):
+    stack = own_stack
     agent = stack.start_agent(mover_interval_ms="1h")
     topic = stack.create_topic("moved", partitions=3)
     sent = {partition: [f"{partition}/{number}".encode() for number in range(40)] for partition in range(3)}
@@ -60,8 +62,9 @@ def test_inline_records_become_few_objects(moving_stack):
     wait_until(lambda: stack.postgres.value(BYTES_LEFT) == 0, what="the ring's emptying")
 
 
-def test_a_mover_that_is_killed_loses_and_doubles_nothing(moving_stack):
-    stack, chance = moving_stack, random.Random(7)
+@pytest.mark.parametrize("own_stack", STORES[-1:], indirect=True)
+def test_a_mover_that_is_killed_loses_and_doubles_nothing(own_stack):
+    stack, chance = own_stack, random.Random(7)
     topic = None
     sent = {0: [], 1: []}
     for round_number in range(12):
@@ -82,8 +85,9 @@ def test_a_mover_that_is_killed_loses_and_doubles_nothing(moving_stack):
     assert values_read(stack, topic, 1) == sent[1]
 
 
-def test_of_two_agents_one_moves(moving_stack):
-    stack = moving_stack
+@pytest.mark.any_store
+def test_of_two_agents_one_moves(own_stack):
+    stack = own_stack
     agents = [stack.start_agent(f"mover-{number}", mover_interval_ms="20ms") for number in range(2)]
     topic = stack.create_topic("shared", partitions=1)
     sent = []

@@ -28,7 +28,7 @@ def test_postgres_stops_and_comes_back(own_stack, topic_name, mode):
         own_stack.postgres.start()
         load.wait_for_more(500)
         load.finish()
-    assert load.check() > 1000
+    assert load.check() >= 1000
     assert agent.is_running()
 
 
@@ -42,10 +42,11 @@ def test_postgres_dies_in_the_middle_of_everything(own_stack, topic_name):
             own_stack.postgres.start()
         load.wait_for_more(300)
         load.finish()
-    assert load.check() > 1000
+    assert load.check() >= 1000
     assert agent.is_running()
 
 
+@pytest.mark.any_store
 def test_a_waiting_consumer_survives_the_loss_of_postgres(own_stack, topic_name):
     own_stack.start_agent()
     topic = own_stack.create_topic(topic_name)
@@ -67,6 +68,7 @@ def test_a_waiting_consumer_survives_the_loss_of_postgres(own_stack, topic_name)
     assert received == [record.value for record in sent]
 
 
+@pytest.mark.any_store
 def test_an_agent_that_starts_before_postgres_waits_for_it(own_stack, topic_name):
     own_stack.postgres.stop()
     agent = own_stack.add_agent()
@@ -89,9 +91,10 @@ def test_sigterm_drains_under_load(own_stack, topic_name):
         agent.start()
         load.wait_for_more(500)
         load.finish()
-    assert load.check() > 1500
+    assert load.check() >= 1500
 
 
+@pytest.mark.any_store
 def test_sigterm_when_idle_ends_it_at_once(own_stack):
     agent = own_stack.start_agent()
     began = time.monotonic()
@@ -99,6 +102,7 @@ def test_sigterm_when_idle_ends_it_at_once(own_stack):
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.any_store
 def test_sighup_keeps_it_running(own_stack, topic_name):
     agent = own_stack.start_agent()
     topic = own_stack.create_topic(topic_name)
@@ -107,6 +111,7 @@ def test_sighup_keeps_it_running(own_stack, topic_name):
     assert agent.is_running()
 
 
+@pytest.mark.any_store
 def test_a_killed_agent_starts_again_as_itself(own_stack, topic_name):
     agent = own_stack.start_agent()
     topic = own_stack.create_topic(topic_name, partitions=2)
@@ -116,7 +121,7 @@ def test_a_killed_agent_starts_again_as_itself(own_stack, topic_name):
         agent.start()
         load.wait_for_more(300)
         load.finish()
-    assert load.check() > 500
+    assert load.check() >= 500
     assert own_stack.postgres.value("SELECT count(*) FROM streamhouse.agent") == 1, "it keeps its id"
 
 
@@ -132,5 +137,5 @@ def test_the_s3_server_stops_answering_for_a_while(own_stack, topic_name):
         process.send(gateway, signal.SIGCONT)
         load.wait_for_more(500)
         load.finish()
-    assert load.check() > 1000
+    assert load.check() >= 1000
     assert agent.is_running()

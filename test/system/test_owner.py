@@ -6,6 +6,7 @@ import time
 import pytest
 
 from clients import CONFLUENT, KAFKA_PYTHON
+from conftest import STORES
 from records import Record
 from stack import Copy, FolderStore, Standby, scratch_folder, wait_until
 
@@ -218,6 +219,7 @@ def test_whoever_has_another_store_than_the_marked_one_is_told(own_stack, new_st
         elsewhere.close()
 
 
+@pytest.mark.parametrize("own_stack", STORES[-1:], indirect=True)
 def test_without_conditional_put_markers_are_read_back(own_stack):
     alter(own_stack.postgres, **QUICK)
     settings = {"s3_conditional": "off"} if own_stack.store.kind == "s3" else {}

@@ -11,6 +11,7 @@ from fetch_wire import Session
 from schema_wire import SchemaWire
 from stack import wait_until
 
+pytestmark = pytest.mark.any_store
 BY_NAME = 12
 
 

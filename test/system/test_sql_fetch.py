@@ -70,7 +70,6 @@ def sql_stack(request, new_store):
     finally:
         os.environ.clear()
         os.environ.update(before)
-    stack.postgres.prepare()
     try:
         stack.start_agent()
         settle(stack)

@@ -66,6 +66,7 @@ def test_offset_end_skips_what_was_there(stack, topic):
     consumer.close()
 
 
+@pytest.mark.any_store
 def test_an_empty_fetch_waits_as_long_as_it_was_asked_to(stack, topic):
     consumer = kafka_python.KafkaConsumer(bootstrap_servers=stack.kafka, group_id=None, fetch_max_wait_ms=2000)
     place = kafka_python.TopicPartition(topic, 0)

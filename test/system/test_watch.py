@@ -35,6 +35,7 @@ class Watcher:
             self.answers += 1
 
 
+@pytest.mark.alone
 def test_many_watchers_are_told_of_many_appends_at_a_time_and_miss_none(own_stack):
     database = own_stack.postgres
     database.run("SELECT sh_create_topic('busy');")

@@ -9,11 +9,7 @@
 #include "test/unit/group_model.h"
 #include "test/unit/test.h"
 
-#ifdef __SANITIZE_ADDRESS__
-enum { SEEDS = 300 };
-#else
-enum { SEEDS = 3000 };
-#endif
+enum { SEEDS = TEST_SANITIZED ? 300 : 3000 };
 
 /* Clients. */
 

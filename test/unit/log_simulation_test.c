@@ -7,11 +7,7 @@
 #include "test/unit/raw_batch.h"
 #include "test/unit/test.h"
 
-#ifdef __SANITIZE_ADDRESS__
-enum { SEEDS = 800 };
-#else
-enum { SEEDS = 3000 };
-#endif
+enum { SEEDS = TEST_SANITIZED ? 800 : 3000 };
 
 enum {
     IN_FLIGHT_MAX = 5,

@@ -6,11 +6,7 @@
 #include "test/sim/campaign.h"
 #include "test/unit/test.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { SCHEDULES = 600 };
-#else
-enum { SCHEDULES = 6000 };
-#endif
+enum { SCHEDULES = TEST_SANITIZED ? 600 : 6000 };
 
 static Campaign campaign(Layer layer)
 {

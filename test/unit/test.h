@@ -12,6 +12,17 @@
 
 #include "common/slice.h"
 
+/* Whether a sanitizer looks on, and all takes several times as long. */
+#ifndef __has_feature
+#define __has_feature(feature) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || __has_feature(address_sanitizer) ||     \
+    __has_feature(thread_sanitizer)
+#define TEST_SANITIZED 1
+#else
+#define TEST_SANITIZED 0
+#endif
+
 typedef struct Test {
     const char *name;
     void (*run)(void);
