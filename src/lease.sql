@@ -234,6 +234,16 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION sh_lease_hand_over IS 'An agent has finished what was under way for these partitions and gives them to their next leaders. What is busy stays with it for now. Gives back how many moved; 0 when the incarnation is not the registered one.';
 
+-- Planned from statistics that were taken while leases moved, or from none, this would read all leases, and so would
+-- lease_end_hand_overs(): three times a second.
+CREATE FUNCTION streamhouse.lease_hand_overs_pend() RETURNS bool
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM streamhouse.lease AS l WHERE l.next_agent_id IS NOT NULL);
+END $$;
+COMMENT ON FUNCTION streamhouse.lease_hand_overs_pend IS 'Whether any partition is being handed over.';
+
 -- Whose leader has not handed it over in time, or whose next leader died meanwhile: it stays where it is.
 CREATE FUNCTION streamhouse.lease_end_hand_overs(live int[]) RETURNS int
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -304,7 +314,7 @@ DECLARE
     orphaned bool;
     begun record;
     moves_max int := 0;
-    moved int;
+    moved int := 0;
 BEGIN
     IF cardinality(able) = 0 OR NOT streamhouse.marker_may_assign() OR NOT streamhouse.lease_try_lock() THEN
         RETURN 0;
@@ -321,8 +331,11 @@ BEGIN
     SELECT c.balanced_agents, c.balanced_at INTO balanced FROM streamhouse.cluster AS c;
     changed := balanced.balanced_agents IS DISTINCT FROM able;
     due := balanced.balanced_at IS NULL OR balanced.balanced_at + balance_every < clock_timestamp();
-    moved := streamhouse.lease_end_hand_overs(live);
-    pending := EXISTS (SELECT FROM streamhouse.lease AS l WHERE l.next_agent_id IS NOT NULL);
+    pending := streamhouse.lease_hand_overs_pend();
+    IF pending THEN
+        moved := streamhouse.lease_end_hand_overs(live);
+        pending := streamhouse.lease_hand_overs_pend();
+    END IF;
     orphaned := EXISTS (SELECT FROM streamhouse.lease AS l WHERE l.agent_id IS NULL)
              OR EXISTS (SELECT FROM streamhouse.agent AS a WHERE a.agent_id <> ALL (live)
                         AND EXISTS (SELECT FROM streamhouse.lease AS l WHERE l.agent_id = a.agent_id));
@@ -349,23 +362,9 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION streamhouse.lease_assign IS 'Moves the leases that have to move, and begins to hand over those that ought to, unless another transaction is about it, or this database may not be the owner of its store. Gives back how many.';
 
--- So that a heartbeat costs the same with a hundred agents as with one: a look at everybody's leases is due after a while
--- only, and whoever comes first takes it.
-CREATE FUNCTION streamhouse.lease_look_after(agent_id int) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    every CONSTANT interval := '300 ms';
-BEGIN
-    IF EXISTS (SELECT FROM streamhouse.job AS j WHERE j.name = 'leases' AND j.expires_at > clock_timestamp()) THEN
-        RETURN;
-    END IF;
-    -- The row would be waited for as long as whoever has it is at work.
-    IF streamhouse.lease_try_lock() AND streamhouse.job_take('leases', agent_id, every) THEN
-        PERFORM streamhouse.lease_assign();
-    END IF;
-END $$;
-COMMENT ON FUNCTION streamhouse.lease_look_after IS 'lease_assign(), unless an agent did so in the last 0.3 seconds.';
+CREATE FUNCTION streamhouse.lease_look_after(agent_id int) RETURNS bool
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'streamhouse_lease_look_after';
+COMMENT ON FUNCTION streamhouse.lease_look_after IS 'Looks at everybody''s leases, unless an agent did so in the last 0.3 seconds. True when lease_assign() is to be called: the caller has its lock then.';
 
 -- The epoch stays until the lease goes to an agent again, under the partition's lock: an append that holds the lock now
 -- is still accepted, and ends before the next epoch begins.

@@ -114,10 +114,11 @@ COMMENT ON COLUMN streamhouse.agent_stats.hot_loads IS 'Likewise: bytes a second
 COMMENT ON COLUMN streamhouse.agent_stats.earlier_at IS 'When it reported earlier_stats; null when there is only one report.';
 COMMENT ON COLUMN streamhouse.agent_stats.earlier_stats IS 'A report of up to 20 s before, so that speeds can be told from counters.';
 
--- A report that is no object of numbers must not cost an agent its leases: what is not a number is left out.
+-- A report that is no object of numbers must not cost an agent its leases: what is not a number is left out. Its plan does
+-- not depend on what is reported, and need not be made anew to find that out.
 CREATE FUNCTION streamhouse.agent_report(agent_id int, stats jsonb, now_at timestamptz, hot_topic_ids int[], hot_partitions int[], hot_loads int8[])
 RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
