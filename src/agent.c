@@ -33,6 +33,7 @@
 #include "watch.h"
 
 PG_FUNCTION_INFO_V1(streamhouse_agent_renew_only);
+PG_FUNCTION_INFO_V1(streamhouse_agent_renewed_only);
 
 enum Argument {
     NAME,
@@ -94,6 +95,19 @@ static void transaction_ends(XactEvent event, void *argument)
     if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE) {
         renewal_end = InvalidXLogRecPtr;
     }
+}
+
+void agent_renewed_only(void)
+{
+    if (renewal_end != InvalidXLogRecPtr) {
+        renewal_end = XactLastRecEnd;
+    }
+}
+
+Datum streamhouse_agent_renewed_only(PG_FUNCTION_ARGS)
+{
+    agent_renewed_only();
+    PG_RETURN_BOOL(renewal_end != InvalidXLogRecPtr && commit_may_be_lost());
 }
 
 void agent_init(void)

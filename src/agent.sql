@@ -70,6 +70,10 @@ CREATE FUNCTION streamhouse.agent_renew_only(name text, incarnation uuid, kafka_
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'streamhouse_agent_renew_only';
 COMMENT ON FUNCTION streamhouse.agent_renew_only IS 'Renews an agent that says what it said before, for as long as before, when that is all that is to be done: it neither drains nor has expired, has no notices, knows its lease_version, and neither leases nor timeline nor owner are to be looked at. Gives its id, or null and has done nothing. If nothing else is written, the commit does not wait for the disk, unless there are synchronous standbys.';
 
+CREATE FUNCTION streamhouse.agent_renewed_only() RETURNS bool
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'streamhouse_agent_renewed_only';
+COMMENT ON FUNCTION streamhouse.agent_renewed_only IS 'Says that what was written since agent_renew_only() may be lost with the renewal when the server crashes. Gives whether the commit will not wait.';
+
 -- Notices are taken before the leases are read, so that one that comes between the two is told of again, not lost.
 CREATE FUNCTION streamhouse.agent_take_notices(agent_id int, lease_version int8) RETURNS int8
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -120,6 +124,7 @@ DECLARE
     current streamhouse.agent;
     is_settled bool;
     is_new bool := false;
+    is_lost_with_it bool;
 BEGIN
     agent_id := streamhouse.agent_renew_only(name, incarnation, kafka_host, kafka_port, http_host, http_port, zone, agent_group, lease_weight, draining,
                                              version, known_lease_version, ttl_ms);
@@ -157,6 +162,7 @@ BEGIN
     END IF;
     IF stats IS NOT NULL THEN
         PERFORM streamhouse.agent_report(agent_id, stats, now_at, hot_topic_ids, hot_partitions, hot_loads);
+        is_lost_with_it := streamhouse.agent_renewed_only();
     END IF;
     -- What was locked for one must not be held while the other waits.
     IF NOT is_settled AND streamhouse.timeline_follow() > 0 THEN

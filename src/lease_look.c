@@ -4,6 +4,7 @@
  * cost more than the look itself. Here are no plans. What is to be done is found and done by
  * streamhouse.lease_assign(). */
 #include "compat.h"
+#include "agent.h"
 
 #include "access/xlog.h"
 #include "fmgr.h"
@@ -181,9 +182,16 @@ static bool job_take(int32 agent_id, TimestampTz now)
     return taken;
 }
 
+/* A look that found nothing may be forgotten: then there is one more. */
 Datum streamhouse_lease_look_after(PG_FUNCTION_ARGS)
 {
     TimestampTz now = GetCurrentTimestamp();
-    PG_RETURN_BOOL(job_is_due(now) && lease_try_lock() && job_take(PG_GETARG_INT32(0), now) &&
-                   !leases_are_at_rest(now));
+    if (!job_is_due(now) || !lease_try_lock() || !job_take(PG_GETARG_INT32(0), now)) {
+        PG_RETURN_BOOL(false);
+    }
+    if (!leases_are_at_rest(now)) {
+        PG_RETURN_BOOL(true);
+    }
+    agent_renewed_only();
+    PG_RETURN_BOOL(false);
 }
