@@ -1,7 +1,7 @@
-/* agent.c: the heartbeat that brings no news, as nearly all are: the agent is as it was, nothing waits for
- * it, and nobody's leases are due to be looked at. All that is to be done then is to move the time at which
- * the agent expires, and that is done here, by index scans, since hundreds of sessions do it for ever. When
- * anything else may have to be done, nothing is, and sh_agent_heartbeat() takes the long way, in SQL.
+/* agent.c: the heartbeat that brings no news, as nearly all are: the agent is as it was, and nothing waits
+ * for it. All that is to be done then is to move the time at which the agent expires, and that is done here,
+ * by index scans, since hundreds of sessions do it for ever. When anything else may have to be done, nothing
+ * is, and sh_agent_heartbeat() takes the long way, in SQL.
  *
  * Such a heartbeat's commit need not wait for the disk. When the server crashes, the row may be as it was
  * some hundred milliseconds before, and say that the agent expires earlier than the agent was told. But what

@@ -6,7 +6,6 @@
 #include "compat.h"
 #include "agent.h"
 
-#include "access/xlog.h"
 #include "fmgr.h"
 #include "key_scan.h"
 #include "row_writer.h"

@@ -112,25 +112,37 @@ bool marker_is_elsewhere(void)
     return owner_check(owner_is_elsewhere, false);
 }
 
+static bool owner_is_lost(KeyScan *owner)
+{
+    return owner_is_in_state(owner, "lost");
+}
+
+/* After a promotion it takes an agent seconds to prove who is the owner. Clients run a transaction again that
+ * ends with 40001, and not one that ends with 55000. */
+static int marker_sqlstate(void)
+{
+    return owner_check(owner_is_lost, false) ? ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
+                                             : ERRCODE_T_R_SERIALIZATION_FAILURE;
+}
+
 void marker_require(void)
 {
     PushActiveSnapshot(GetLatestSnapshot());
-    bool holds = marker_holds();
-    PopActiveSnapshot();
-    if (!holds) {
+    if (!marker_holds()) {
         ereport(
-            ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+            ERROR, errcode(marker_sqlstate()),
             errmsg("this database is not known to be the owner of its object store, so it gives no offsets"),
             errhint("SELECT * FROM streamhouse.ownership says why. After a start elsewhere or a promotion "
-                    "an agent proves it within seconds. If this is a copy or a restored backup that is to go "
-                    "on in the place of the original, call sh_adopt()."));
+                    "an agent proves it within seconds: run the transaction again. If this is a copy or a "
+                    "restored backup that is to go on in the place of the original, call sh_adopt()."));
     }
+    PopActiveSnapshot();
 }
 
 void marker_require_history(void)
 {
     if (!RecoveryInProgress() && !marker_holds()) {
-        ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+        ereport(ERROR, errcode(marker_sqlstate()),
                 errmsg("this database is not known to be the owner of its object store, so it does not know "
                        "where the log "
                        "ends"),
