@@ -162,7 +162,7 @@ BEGIN
     END IF;
     IF stats IS NOT NULL THEN
         PERFORM streamhouse.agent_report(agent_id, stats, now_at, hot_topic_ids, hot_partitions, hot_loads);
-        is_lost_with_it := streamhouse.agent_renewed_only();
+        is_lost_with_it := streamhouse.agent_renewed_only(); -- an assignment costs less than PERFORM
     END IF;
     -- What was locked for one must not be held while the other waits.
     IF NOT is_settled AND streamhouse.timeline_follow() > 0 THEN
