@@ -7,6 +7,9 @@
 
 #define HEARTBEAT_NS 1000000000LL
 
+/* One heartbeat in so many brings a report, as agent/jobs/report.c does it. */
+enum { HEARTBEATS_A_REPORT = 5 };
+
 enum { AGENTS_MAX = 200, ROWS_MAX = 1000, DEPTH_MAX = 64, KEYS_MAX = 256 };
 
 typedef struct Scale Scale;
@@ -24,6 +27,7 @@ typedef struct Agent {
     int32_t id; /* 0: not registered yet */
     int64_t lease_version;
     int64_t due_ns; /* the next heartbeat */
+    int64_t beats;  /* sent so far */
     int64_t cursor; /* of the watch; 0: none yet */
     Line *control;
     Line *watch;

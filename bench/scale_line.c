@@ -60,7 +60,7 @@ void values_int8(LineValues *values, int64_t value)
 
 void values_text(LineValues *values, const char *value)
 {
-    values_next(values, value, strlen(value), 0);
+    values_next(values, value, value ? strlen(value) : 0, 0);
 }
 
 void values_bytes(LineValues *values, const void *bytes, size_t length)

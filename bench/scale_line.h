@@ -41,7 +41,7 @@ typedef struct LineValues {
 
 void values_int4(LineValues *values, int32_t value);
 void values_int8(LineValues *values, int64_t value);
-void values_text(LineValues *values, const char *value);
+void values_text(LineValues *values, const char *value); /* NULL is null */
 void values_bytes(LineValues *values, const void *bytes, size_t length);
 
 /* Connects, waits for that, and is watched by the epoll descriptor under its own address. */

@@ -2,8 +2,9 @@
 --
 -- An agent says who it is, about once a second, and is told what to lead. Only its own heartbeat and leave update its
 -- row in agent; whoever else changes its leases leaves a lease_notice, so that no open transaction blocks a heartbeat.
--- What a steady heartbeat calls is plpgsql, whose plans are kept, and reads its own rows only: who has to look after
--- everybody's leases is one agent at a time (lease.sql).
+-- Nearly all heartbeats bring no news, and nothing waits for them: agent.c sees to those. The others call plpgsql, whose
+-- plans are kept. Either way an agent reads its own rows only: who has to look after everybody's leases is one agent at a
+-- time (lease.sql).
 
 -- Keeps the id of the name. A process under a name whose later process has registered is refused: it would take the
 -- leases back, and the two would fence each other for ever.
@@ -63,6 +64,16 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION streamhouse.agent_renew IS 'Renews a process that is registered; null when it is not.';
 
+CREATE FUNCTION streamhouse.agent_renew_only(name text, incarnation uuid, kafka_host text, kafka_port int, http_host text, http_port int,
+                                             zone text, agent_group text, lease_weight int, draining bool, version text,
+                                             lease_version int8, ttl_ms int) RETURNS int
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'streamhouse_agent_renew_only';
+COMMENT ON FUNCTION streamhouse.agent_renew_only IS 'Renews an agent that says what it said before, for as long as before, when that is all that is to be done: it neither drains nor has expired, has no notices, knows its lease_version, and neither leases nor timeline nor owner are to be looked at. Gives its id, or null and has done nothing. If nothing else is written, the commit does not wait for the disk, unless there are synchronous standbys.';
+
+CREATE FUNCTION streamhouse.agent_renewed_only() RETURNS bool
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'streamhouse_agent_renewed_only';
+COMMENT ON FUNCTION streamhouse.agent_renewed_only IS 'Says that what was written since agent_renew_only() may be lost with the renewal when the server crashes. Gives whether the commit will not wait.';
+
 -- Notices are taken before the leases are read, so that one that comes between the two is told of again, not lost.
 CREATE FUNCTION streamhouse.agent_take_notices(agent_id int, lease_version int8) RETURNS int8
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -111,54 +122,65 @@ DECLARE
     now_at CONSTANT timestamptz := clock_timestamp();
     named streamhouse.agent;
     current streamhouse.agent;
-    is_new bool;
+    is_settled bool;
+    is_new bool := false;
+    is_lost_with_it bool;
 BEGIN
-    PERFORM streamhouse.marker_notice();
-    named.name := name;
-    named.incarnation := incarnation;
-    named.kafka_host := kafka_host;
-    named.kafka_port := kafka_port;
-    named.http_host := http_host;
-    named.http_port := http_port;
-    named.zone := zone;
-    named.agent_group := agent_group;
-    named.lease_weight := lease_weight;
-    named.draining := draining;
-    named.version := version;
-    named.heartbeat_at := now_at;
-    named.expires_at := now_at + make_interval(secs => ttl_ms / 1000.0);
-    PERFORM streamhouse.agent_check(named, ttl_ms);
+    agent_id := streamhouse.agent_renew_only(name, incarnation, kafka_host, kafka_port, http_host, http_port, zone, agent_group, lease_weight, draining,
+                                             version, known_lease_version, ttl_ms);
+    lease_version := known_lease_version;
+    is_settled := agent_id IS NOT NULL;
+    IF NOT is_settled THEN
+        PERFORM streamhouse.marker_notice();
+        named.name := name;
+        named.incarnation := incarnation;
+        named.kafka_host := kafka_host;
+        named.kafka_port := kafka_port;
+        named.http_host := http_host;
+        named.http_port := http_port;
+        named.zone := zone;
+        named.agent_group := agent_group;
+        named.lease_weight := lease_weight;
+        named.draining := draining;
+        named.version := version;
+        named.heartbeat_at := now_at;
+        named.expires_at := now_at + make_interval(secs => ttl_ms / 1000.0);
+        PERFORM streamhouse.agent_check(named, ttl_ms);
 
-    current := streamhouse.agent_renew(named);
-    is_new := current.agent_id IS NULL;
-    IF is_new THEN
-        current := streamhouse.agent_register(named);
-        -- Topics, offsets and keys that it has in memory are of an extension, or a history, that is not there any more.
-        IF known_lease_version > 0 THEN
-            RAISE EXCEPTION USING ERRCODE = 'SH102', MESSAGE = format('this process was registered as agent "%s" elsewhere, not in this cluster', name),
-                HINT = 'Was the extension created again, or another database put in its place? Start the agent again.';
+        current := streamhouse.agent_renew(named);
+        is_new := current.agent_id IS NULL;
+        IF is_new THEN
+            current := streamhouse.agent_register(named);
+            -- Topics, offsets and keys that it has in memory are of an extension, or a history, that is not there any more.
+            IF known_lease_version > 0 THEN
+                RAISE EXCEPTION USING ERRCODE = 'SH102', MESSAGE = format('this process was registered as agent "%s" elsewhere, not in this cluster', name),
+                    HINT = 'Was the extension created again, or another database put in its place? Start the agent again.';
+            END IF;
         END IF;
+        agent_id := current.agent_id;
+        lease_version := current.lease_version;
     END IF;
-    agent_id := current.agent_id;
     IF stats IS NOT NULL THEN
         PERFORM streamhouse.agent_report(agent_id, stats, now_at, hot_topic_ids, hot_partitions, hot_loads);
+        is_lost_with_it := streamhouse.agent_renewed_only(); -- an assignment costs less than PERFORM
     END IF;
     -- What was locked for one must not be held while the other waits.
-    IF streamhouse.timeline_follow() > 0 THEN
+    IF NOT is_settled AND streamhouse.timeline_follow() > 0 THEN
         NULL;
-    ELSIF draining OR is_new THEN
+    ELSIF draining OR is_new OR streamhouse.lease_look_after(agent_id) THEN
         PERFORM streamhouse.lease_assign();
-    ELSE
-        PERFORM streamhouse.lease_look_after(agent_id);
+    ELSIF is_settled THEN
+        changed := false;
+        RETURN;
     END IF;
-    lease_version := streamhouse.agent_take_notices(agent_id, current.lease_version);
+    lease_version := streamhouse.agent_take_notices(agent_id, lease_version);
     changed := lease_version IS DISTINCT FROM known_lease_version;
     IF changed THEN
         SELECT coalesce(array_agg(l.topic_id ORDER BY l.topic_id, l.partition), '{}'),
                coalesce(array_agg(l.partition ORDER BY l.topic_id, l.partition), '{}'),
                coalesce(array_agg(l.epoch ORDER BY l.topic_id, l.partition), '{}')
         INTO topic_ids, partitions, epochs
-        FROM streamhouse.lease AS l WHERE l.agent_id = current.agent_id;
+        FROM streamhouse.lease AS l WHERE l.agent_id = agent_id;
     END IF;
 END $$;
 COMMENT ON FUNCTION sh_agent_heartbeat IS 'An agent''s heartbeat: registers it under its name, renews it for ttl_ms, assigns leases, and answers with those to hold. The arrays are null when known_lease_version is current. stats: what it has to report of itself, {"name": number}, see streamhouse.agent_stats. lease_weight: its share of the leases, compared with others'', 100 as a rule. draining: it is about to leave, and its leases are to be handed over. hot_…: the partitions that it is sent most for, with bytes a second. SH101: a later process has registered under the name; this one must stop. SH102: known_lease_version is above 0, but this process is not registered: what it remembers is of another cluster, so it must end at once and start again.';

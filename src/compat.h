@@ -80,6 +80,14 @@
 #define compat_file_number(table) ((table)->rd_node.relNode)
 #endif
 
+/* From 16 on, table_tuple_update() says which indexes need an entry for the new version of a row; before,
+ * whether they do. Zero for none either way. */
+#if PG_VERSION_NUM >= 160000
+#define compat_index_update_t TU_UpdateIndexes
+#else
+#define compat_index_update_t bool
+#endif
+
 /* As libpq/libpq.h declares it, which cannot be included without GSSAPI's headers where PostgreSQL was built
  * with it. */
 extern bool pq_check_connection(void);

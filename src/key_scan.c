@@ -100,6 +100,18 @@ bool key_scan_next(KeyScan *scan, ScanDirection direction)
     return index_getnext_slot(scan->scan, direction, scan->slot);
 }
 
+bool key_scan_any(const KeyScanSpec *spec, Datum key)
+{
+    KeyScan scan;
+    key_scan_open(&scan, spec, AccessShareLock);
+    if (spec->key_count > 0) {
+        key_scan_set(&scan, 0, key);
+    }
+    bool found = key_scan_seek(&scan, ForwardScanDirection);
+    key_scan_close(&scan);
+    return found;
+}
+
 TM_Result key_scan_lock(KeyScan *scan, LockWaitPolicy wait)
 {
     TM_FailureData failure;

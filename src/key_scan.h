@@ -87,6 +87,9 @@ extern void key_scan_set_text(KeyScan *scan, int key, const char *text);
 extern bool key_scan_seek(KeyScan *scan, ScanDirection direction);
 extern bool key_scan_next(KeyScan *scan, ScanDirection direction);
 
+/* Whether there is any row: with this key, or at all when spec has none. */
+extern bool key_scan_any(const KeyScanSpec *spec, Datum key);
+
 /* Locks the row found as FOR UPDATE does, SKIP LOCKED with LockWaitSkip; the slot then has its latest
  * version. TM_Ok, TM_WouldBlock (somebody has it) or TM_Deleted. */
 extern TM_Result key_scan_lock(KeyScan *scan, LockWaitPolicy wait);

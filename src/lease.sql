@@ -93,6 +93,22 @@ END $$;
 COMMENT ON FUNCTION streamhouse.lease_plan_for IS 'Leases that are to move, of all partitions or of the named ones, over the agents that are alive and do not drain.';
 
 -- Each statement sees what was committed before it: the locks come first, then what is decided under them.
+CREATE FUNCTION streamhouse.lease_lock(INOUT topic_ids int[], INOUT partitions int[])
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    SELECT array_agg(p.topic_id), array_agg(p.partition) INTO topic_ids, partitions
+    FROM (SELECT p.topic_id, p.partition
+          FROM streamhouse.partition AS p JOIN unnest(topic_ids, partitions) AS w (topic_id, partition) USING (topic_id, partition)
+          ORDER BY p.topic_id, p.partition
+          FOR UPDATE OF p SKIP LOCKED) AS p;
+    PERFORM FROM streamhouse.lease AS l JOIN unnest(topic_ids, partitions) AS w (topic_id, partition) USING (topic_id, partition)
+    ORDER BY l.topic_id, l.partition
+    FOR UPDATE OF l;
+END $$;
+COMMENT ON FUNCTION streamhouse.lease_lock IS 'Locks the named partitions that are not busy, so that their epochs may be raised, and then their leases. Gives back which.';
+
 CREATE FUNCTION streamhouse.lease_move(topic_ids int[], partitions int[], old_agent_ids int[], new_agent_ids int[]) RETURNS int
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -104,19 +120,11 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'feature_not_supported', MESSAGE = 'leases can be moved under READ COMMITTED only',
             HINT = 'An older snapshot would not see what was appended while a partition''s lock was awaited.';
     END IF;
-    SELECT array_agg(p.topic_id) AS topic_ids, array_agg(p.partition) AS partitions,
-           array_agg(p.old_agent_id) AS old_agent_ids, array_agg(p.new_agent_id) AS new_agent_ids INTO locked
-    FROM (SELECT p.topic_id, p.partition, w.old_agent_id, w.new_agent_id
-          FROM streamhouse.partition AS p
-          JOIN unnest(topic_ids, partitions, old_agent_ids, new_agent_ids) AS w (topic_id, partition, old_agent_id, new_agent_id) USING (topic_id, partition)
-          ORDER BY p.topic_id, p.partition
-          FOR UPDATE OF p SKIP LOCKED) AS p;
-    PERFORM FROM streamhouse.lease AS l JOIN unnest(locked.topic_ids, locked.partitions) AS w (topic_id, partition) USING (topic_id, partition)
-    ORDER BY l.topic_id, l.partition
-    FOR UPDATE OF l;
+    SELECT * INTO locked FROM streamhouse.lease_lock(topic_ids, partitions);
     WITH changed AS (
         UPDATE streamhouse.lease AS l SET agent_id = w.new_agent_id, epoch = l.epoch + 1, next_agent_id = NULL, hand_over_until = NULL
-        FROM unnest(locked.topic_ids, locked.partitions, locked.old_agent_ids, locked.new_agent_ids) AS w (topic_id, partition, old_agent_id, new_agent_id)
+        FROM unnest(topic_ids, partitions, old_agent_ids, new_agent_ids) AS w (topic_id, partition, old_agent_id, new_agent_id)
+        JOIN unnest(locked.topic_ids, locked.partitions) AS k (topic_id, partition) USING (topic_id, partition)
         WHERE (l.topic_id, l.partition) = (w.topic_id, w.partition) AND coalesce(l.agent_id, 0) = w.old_agent_id
         RETURNING l.topic_id, l.partition, l.epoch, w.old_agent_id, w.new_agent_id
     ), recorded AS (
@@ -149,8 +157,8 @@ END $$;
 COMMENT ON FUNCTION streamhouse.lease_await IS 'Waits for a partition''s lock, in the order of asking; false when that takes longer than wait_ms.';
 
 -- Who takes only what is free never gets a partition that busy SQL producers hand to each other, and it would stay without
--- a leader. So those that were busy are waited for, in order and for a short time in all.
-CREATE FUNCTION streamhouse.lease_move_busy(topic_ids int[], partitions int[], old_agent_ids int[], new_agent_ids int[]) RETURNS int
+-- a leader, or with a stale epoch. So those that were busy are waited for, in order and for a short time in all.
+CREATE FUNCTION streamhouse.lease_await_busy(topic_ids int[], partitions int[]) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -158,19 +166,15 @@ DECLARE
     began CONSTANT timestamptz := clock_timestamp();
     timeout_before CONSTANT text := current_setting('lock_timeout');
     left_ms int;
-    moved int := 0;
 BEGIN
-    FOR n IN 1 .. cardinality(topic_ids) LOOP
+    FOR n IN 1 .. coalesce(cardinality(topic_ids), 0) LOOP
         left_ms := extract(epoch FROM began + wait_max - clock_timestamp()) * 1000;
         EXIT WHEN left_ms <= 0;
-        IF streamhouse.lease_await(topic_ids[n], partitions[n], left_ms) THEN
-            moved := moved + streamhouse.lease_move(topic_ids[n:n], partitions[n:n], old_agent_ids[n:n], new_agent_ids[n:n]);
-        END IF;
+        PERFORM streamhouse.lease_await(topic_ids[n], partitions[n], left_ms);
     END LOOP;
     PERFORM set_config('lock_timeout', timeout_before, true);
-    RETURN moved;
 END $$;
-COMMENT ON FUNCTION streamhouse.lease_move_busy IS 'lease_move() for partitions that were busy: waits for them, half a second at most. Gives back how many moved.';
+COMMENT ON FUNCTION streamhouse.lease_await_busy IS 'Waits for the locks of partitions that were busy, half a second at most in all, so that lease_lock() gets those that came.';
 
 -- Who is told may not be listening, so that there is an end to it: then the lease moves all the same.
 CREATE FUNCTION streamhouse.lease_begin_hand_over(topic_ids int[], partitions int[], old_agent_ids int[], new_agent_ids int[]) RETURNS int
@@ -234,6 +238,16 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION sh_lease_hand_over IS 'An agent has finished what was under way for these partitions and gives them to their next leaders. What is busy stays with it for now. Gives back how many moved; 0 when the incarnation is not the registered one.';
 
+-- Planned from statistics that were taken while leases moved, or from none, this would read all leases, and so would
+-- lease_end_hand_overs(): three times a second.
+CREATE FUNCTION streamhouse.lease_hand_overs_pend() RETURNS bool
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM streamhouse.lease AS l WHERE l.next_agent_id IS NOT NULL);
+END $$;
+COMMENT ON FUNCTION streamhouse.lease_hand_overs_pend IS 'Whether any partition is being handed over.';
+
 -- Whose leader has not handed it over in time, or whose next leader died meanwhile: it stays where it is.
 CREATE FUNCTION streamhouse.lease_end_hand_overs(live int[]) RETURNS int
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -271,7 +285,8 @@ BEGIN
         moved := streamhouse.lease_move(part.topic_ids, part.partitions, part.old_ids, part.new_ids);
         -- What was taken at once must not be held while others are waited for: those come with the next plan.
         IF moved = 0 THEN
-            moved := streamhouse.lease_move_busy(part.topic_ids, part.partitions, part.old_ids, part.new_ids);
+            PERFORM streamhouse.lease_await_busy(part.topic_ids, part.partitions);
+            moved := streamhouse.lease_move(part.topic_ids, part.partitions, part.old_ids, part.new_ids);
         END IF;
     END IF;
     SELECT array_agg(p.topic_id) AS topic_ids, array_agg(p.partition) AS partitions, array_agg(p.old_id) AS old_ids, array_agg(p.new_id) AS new_ids INTO part
@@ -304,7 +319,7 @@ DECLARE
     orphaned bool;
     begun record;
     moves_max int := 0;
-    moved int;
+    moved int := 0;
 BEGIN
     IF cardinality(able) = 0 OR NOT streamhouse.marker_may_assign() OR NOT streamhouse.lease_try_lock() THEN
         RETURN 0;
@@ -321,8 +336,11 @@ BEGIN
     SELECT c.balanced_agents, c.balanced_at INTO balanced FROM streamhouse.cluster AS c;
     changed := balanced.balanced_agents IS DISTINCT FROM able;
     due := balanced.balanced_at IS NULL OR balanced.balanced_at + balance_every < clock_timestamp();
-    moved := streamhouse.lease_end_hand_overs(live);
-    pending := EXISTS (SELECT FROM streamhouse.lease AS l WHERE l.next_agent_id IS NOT NULL);
+    pending := streamhouse.lease_hand_overs_pend();
+    IF pending THEN
+        moved := streamhouse.lease_end_hand_overs(live);
+        pending := streamhouse.lease_hand_overs_pend();
+    END IF;
     orphaned := EXISTS (SELECT FROM streamhouse.lease AS l WHERE l.agent_id IS NULL)
              OR EXISTS (SELECT FROM streamhouse.agent AS a WHERE a.agent_id <> ALL (live)
                         AND EXISTS (SELECT FROM streamhouse.lease AS l WHERE l.agent_id = a.agent_id));
@@ -349,23 +367,9 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION streamhouse.lease_assign IS 'Moves the leases that have to move, and begins to hand over those that ought to, unless another transaction is about it, or this database may not be the owner of its store. Gives back how many.';
 
--- So that a heartbeat costs the same with a hundred agents as with one: a look at everybody's leases is due after a while
--- only, and whoever comes first takes it.
-CREATE FUNCTION streamhouse.lease_look_after(agent_id int) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    every CONSTANT interval := '300 ms';
-BEGIN
-    IF EXISTS (SELECT FROM streamhouse.job AS j WHERE j.name = 'leases' AND j.expires_at > clock_timestamp()) THEN
-        RETURN;
-    END IF;
-    -- The row would be waited for as long as whoever has it is at work.
-    IF streamhouse.lease_try_lock() AND streamhouse.job_take('leases', agent_id, every) THEN
-        PERFORM streamhouse.lease_assign();
-    END IF;
-END $$;
-COMMENT ON FUNCTION streamhouse.lease_look_after IS 'lease_assign(), unless an agent did so in the last 0.3 seconds.';
+CREATE FUNCTION streamhouse.lease_look_after(agent_id int) RETURNS bool
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'streamhouse_lease_look_after';
+COMMENT ON FUNCTION streamhouse.lease_look_after IS 'Looks at everybody''s leases, unless an agent did so in the last 0.3 seconds. True when lease_assign() is to be called: the caller has its lock then.';
 
 -- The epoch stays until the lease goes to an agent again, under the partition's lock: an append that holds the lock now
 -- is still accepted, and ends before the next epoch begins.

@@ -67,46 +67,82 @@ Datum streamhouse_server_identity(PG_FUNCTION_ARGS)
     PG_RETURN_TEXT_P(cstring_to_text(server_identity()));
 }
 
-static bool owner_is_here(KeyScan *owner)
+static bool owner_is_in_state(KeyScan *owner, const char *state)
 {
-    Oid state = DatumGetObjectId(key_scan_column(owner, Anum_store_owner_state));
-    if (state == enum_value("ownership_state", "new")) {
-        return true;
-    }
-    const char *server = TextDatumGetCString(key_scan_column(owner, Anum_store_owner_server));
-    return state == enum_value("ownership_state", "owner") && strcmp(server, server_identity()) == 0;
+    return DatumGetObjectId(key_scan_column(owner, Anum_store_owner_state)) ==
+           enum_value("ownership_state", state);
 }
 
-/* As the active snapshot sees it. */
-static bool marker_holds(void)
+static bool owner_server_is_this(KeyScan *owner)
+{
+    return strcmp(TextDatumGetCString(key_scan_column(owner, Anum_store_owner_server)), server_identity()) ==
+           0;
+}
+
+static bool owner_is_here(KeyScan *owner)
+{
+    return owner_is_in_state(owner, "new") ||
+           (owner_is_in_state(owner, "owner") && owner_server_is_this(owner));
+}
+
+static bool owner_is_elsewhere(KeyScan *owner)
+{
+    return owner_is_in_state(owner, "owner") && !owner_server_is_this(owner);
+}
+
+/* As the active snapshot sees it; otherwise while there is no row. */
+static bool owner_check(bool (*check)(KeyScan *owner), bool otherwise)
 {
     KeyScan scan;
     key_scan_open(&scan, &owner_by_key, AccessShareLock);
     key_scan_set(&scan, 0, Int32GetDatum(1));
-    bool holds = !key_scan_seek(&scan, ForwardScanDirection) || owner_is_here(&scan);
+    bool found = key_scan_seek(&scan, ForwardScanDirection);
+    bool result = found ? check(&scan) : otherwise;
     key_scan_close(&scan);
-    return holds;
+    return result;
+}
+
+static bool marker_holds(void)
+{
+    return owner_check(owner_is_here, true);
+}
+
+bool marker_is_elsewhere(void)
+{
+    return owner_check(owner_is_elsewhere, false);
+}
+
+static bool owner_is_lost(KeyScan *owner)
+{
+    return owner_is_in_state(owner, "lost");
+}
+
+/* After a promotion it takes an agent seconds to prove who is the owner. Clients run a transaction again that
+ * ends with 40001, and not one that ends with 55000. */
+static int marker_sqlstate(void)
+{
+    return owner_check(owner_is_lost, false) ? ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
+                                             : ERRCODE_T_R_SERIALIZATION_FAILURE;
 }
 
 void marker_require(void)
 {
     PushActiveSnapshot(GetLatestSnapshot());
-    bool holds = marker_holds();
-    PopActiveSnapshot();
-    if (!holds) {
+    if (!marker_holds()) {
         ereport(
-            ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+            ERROR, errcode(marker_sqlstate()),
             errmsg("this database is not known to be the owner of its object store, so it gives no offsets"),
             errhint("SELECT * FROM streamhouse.ownership says why. After a start elsewhere or a promotion "
-                    "an agent proves it within seconds. If this is a copy or a restored backup that is to go "
-                    "on in the place of the original, call sh_adopt()."));
+                    "an agent proves it within seconds: run the transaction again. If this is a copy or a "
+                    "restored backup that is to go on in the place of the original, call sh_adopt()."));
     }
+    PopActiveSnapshot();
 }
 
 void marker_require_history(void)
 {
     if (!RecoveryInProgress() && !marker_holds()) {
-        ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+        ereport(ERROR, errcode(marker_sqlstate()),
                 errmsg("this database is not known to be the owner of its object store, so it does not know "
                        "where the log "
                        "ends"),

@@ -13,4 +13,8 @@ extern void marker_require(void);
  * that was not adopted does not know. Standbys are behind by nature, and may say so. */
 extern void marker_require_history(void);
 
+/* Whether this database was the owner when it last proved itself, on another server than this one, and nobody
+ * has taken note of that yet: as the active snapshot sees it. See streamhouse.marker_notice(). */
+extern bool marker_is_elsewhere(void);
+
 #endif

@@ -72,7 +72,7 @@ COMMENT ON FUNCTION streamhouse.server_identity IS 'Tells this copy of the datab
 
 CREATE FUNCTION streamhouse.marker_require_history() RETURNS void
 LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'streamhouse_marker_require_history';
-COMMENT ON FUNCTION streamhouse.marker_require_history IS 'Raises 55000 while this database is not known to be the owner of its store: it may have lost the end of its log, and must tell no reader that it ends here. Not on a standby.';
+COMMENT ON FUNCTION streamhouse.marker_require_history IS 'Raises 40001 while this database is not known to be the owner of its store, 55000 when it has lost it: it may have lost the end of its log, and must tell no reader that it ends here. Not on a standby.';
 
 -- A start of the server is proof of nothing: a snapshot of a volume has the same files.
 CREATE FUNCTION streamhouse.marker_may_assign() RETURNS bool

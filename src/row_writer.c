@@ -9,6 +9,7 @@
 #include "key_scan.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 void row_writer_open(RowWriter *writer, const char *table)
 {
@@ -66,6 +67,32 @@ void row_writer_replace(RowWriter *writer, TupleTableSlot *old, TupleTableSlot *
 {
     EPQState no_triggers = { 0 };
     ExecSimpleRelationUpdate(writer->result, writer->estate, &no_triggers, old, new);
+}
+
+TupleTableSlot *row_copy(Relation table, TupleTableSlot *found)
+{
+    TupleTableSlot *copy = table_slot_create(table, NULL);
+    slot_getallattrs(found);
+    memcpy(copy->tts_values, found->tts_values, sizeof(Datum) * found->tts_nvalid);
+    memcpy(copy->tts_isnull, found->tts_isnull, sizeof(bool) * found->tts_nvalid);
+    return ExecStoreVirtualTuple(copy);
+}
+
+bool row_replace(Relation table, TupleTableSlot *found, TupleTableSlot *changed)
+{
+    TM_FailureData failure;
+    LockTupleMode mode;
+    compat_index_update_t indexes;
+    TM_Result result =
+        table_tuple_update(table, &found->tts_tid, changed, GetCurrentCommandId(true), GetActiveSnapshot(),
+                           InvalidSnapshot, true, &failure, &mode, &indexes);
+    if (result == TM_Ok && indexes) {
+        RowWriter writer;
+        row_writer_open(&writer, RelationGetRelationName(table));
+        row_writer_index(&writer, changed);
+        row_writer_close(&writer);
+    }
+    return result == TM_Ok;
 }
 
 void row_writer_close(RowWriter *writer)

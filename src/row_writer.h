@@ -37,6 +37,13 @@ static inline void row_set(TupleTableSlot *row, AttrNumber column, Datum value)
 /* Puts a new version of a row in the place of the one in old, which the caller has locked. */
 extern void row_writer_replace(RowWriter *writer, TupleTableSlot *old, TupleTableSlot *new);
 
+/* A row like the one found, to change and to put in its place. */
+extern TupleTableSlot *row_copy(Relation table, TupleTableSlot *found);
+
+/* Puts the changed row in the place of the one found, as UPDATE does: waits for whoever has locked it. False,
+ * and nothing was done, when somebody has changed or deleted it. The caller checks constraints. */
+extern bool row_replace(Relation table, TupleTableSlot *found, TupleTableSlot *changed);
+
 /* Writes what is held back. */
 extern void row_writer_flush(RowWriter *writer);
 

@@ -114,10 +114,12 @@ COMMENT ON COLUMN streamhouse.agent_stats.hot_loads IS 'Likewise: bytes a second
 COMMENT ON COLUMN streamhouse.agent_stats.earlier_at IS 'When it reported earlier_stats; null when there is only one report.';
 COMMENT ON COLUMN streamhouse.agent_stats.earlier_stats IS 'A report of up to 20 s before, so that speeds can be told from counters.';
 
--- A report that is no object of numbers must not cost an agent its leases: what is not a number is left out.
+-- A report that is no object of numbers must not cost an agent its leases: what is not a number is left out. The plan does
+-- not depend on what is reported, and need not be made several times to find that out. Nobody else writes the row: the
+-- agent's is locked.
 CREATE FUNCTION streamhouse.agent_report(agent_id int, stats jsonb, now_at timestamptz, hot_topic_ids int[], hot_partitions int[], hot_loads int8[])
 RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -129,14 +131,20 @@ BEGIN
         hot_partitions := '{}';
         hot_loads := '{}';
     END IF;
-    INSERT INTO streamhouse.agent_stats AS s (agent_id, reported_at, stats, hot_topic_ids, hot_partitions, hot_loads)
-    SELECT agent_report.agent_id, now_at, coalesce(jsonb_object_agg(key, value), '{}'), hot_topic_ids, hot_partitions, hot_loads
-    FROM jsonb_each(CASE jsonb_typeof(agent_report.stats) WHEN 'object' THEN agent_report.stats ELSE '{}' END)
-    WHERE jsonb_typeof(value) = 'number'
-    ON CONFLICT ON CONSTRAINT agent_stats_pkey DO UPDATE
-    SET reported_at = excluded.reported_at, stats = excluded.stats,
-        hot_topic_ids = excluded.hot_topic_ids, hot_partitions = excluded.hot_partitions, hot_loads = excluded.hot_loads,
-        earlier_at = CASE WHEN s.earlier_at > excluded.reported_at - interval '10 s' THEN s.earlier_at ELSE s.reported_at END,
-        earlier_stats = CASE WHEN s.earlier_at > excluded.reported_at - interval '10 s' THEN s.earlier_stats ELSE s.stats END;
+    IF jsonb_typeof(stats) <> 'object' THEN
+        stats := '{}';
+    ELSIF stats @? 'strict $.* ? (@.type() != "number")' THEN
+        stats := (SELECT coalesce(jsonb_object_agg(key, value), '{}') FROM jsonb_each(stats) WHERE jsonb_typeof(value) = 'number');
+    END IF;
+    UPDATE streamhouse.agent_stats AS s
+    SET reported_at = now_at, stats = agent_report.stats,
+        hot_topic_ids = agent_report.hot_topic_ids, hot_partitions = agent_report.hot_partitions, hot_loads = agent_report.hot_loads,
+        earlier_at = CASE WHEN s.earlier_at > now_at - interval '10 s' THEN s.earlier_at ELSE s.reported_at END,
+        earlier_stats = CASE WHEN s.earlier_at > now_at - interval '10 s' THEN s.earlier_stats ELSE s.stats END
+    WHERE s.agent_id = agent_report.agent_id;
+    IF NOT FOUND THEN
+        INSERT INTO streamhouse.agent_stats (agent_id, reported_at, stats, hot_topic_ids, hot_partitions, hot_loads)
+        VALUES (agent_report.agent_id, now_at, agent_report.stats, agent_report.hot_topic_ids, agent_report.hot_partitions, agent_report.hot_loads);
+    END IF;
 END $$;
 COMMENT ON FUNCTION streamhouse.agent_report IS 'Keeps what an agent reports of itself.';

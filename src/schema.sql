@@ -186,6 +186,7 @@ CREATE TABLE streamhouse.lease_notice (
     notice_id int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     agent_id int NOT NULL
 );
+CREATE INDEX lease_notice_agent ON streamhouse.lease_notice (agent_id);
 COMMENT ON TABLE streamhouse.lease_notice IS 'Tells an agent''s next heartbeat that its leases changed. Rows instead of an update of agent, so that no open transaction can block a heartbeat.';
 COMMENT ON COLUMN streamhouse.lease_notice.notice_id IS 'Tells notices apart.';
 COMMENT ON COLUMN streamhouse.lease_notice.agent_id IS 'Agent that gained or lost leases.';

@@ -7,6 +7,7 @@
 #include "fmgr.h"
 #include "utils/builtins.h"
 
+#include "agent.h"
 #include "commit_timing.h"
 #include "setting.h"
 #include "group_session.h"
@@ -202,6 +203,7 @@ void _PG_init(void)
     watch_init();
     group_session_init();
     commit_timing_init();
+    agent_init();
 }
 
 PG_FUNCTION_INFO_V1(streamhouse_setting);

@@ -154,6 +154,44 @@ enum {
 };
 
 enum {
+    Anum_agent_agent_id = 1,
+    Anum_agent_name,
+    Anum_agent_incarnation,
+    Anum_agent_previous_incarnation,
+    Anum_agent_kafka_host,
+    Anum_agent_kafka_port,
+    Anum_agent_http_host,
+    Anum_agent_http_port,
+    Anum_agent_zone,
+    Anum_agent_agent_group,
+    Anum_agent_lease_weight,
+    Anum_agent_draining,
+    Anum_agent_version,
+    Anum_agent_started_at,
+    Anum_agent_heartbeat_at,
+    Anum_agent_expires_at,
+    Anum_agent_lease_version,
+    Natts_agent = Anum_agent_lease_version
+};
+
+enum { Anum_job_name = 1, Anum_job_agent_id, Anum_job_expires_at };
+
+enum {
+    Anum_cluster_singleton = 1,
+    Anum_cluster_cluster_uuid,
+    Anum_cluster_balanced_agents,
+    Anum_cluster_balanced_at,
+    Anum_cluster_swept_object_id,
+    Anum_cluster_swept_topic_id,
+    Anum_cluster_swept_partition,
+    Anum_cluster_swept_producer_id,
+    Anum_cluster_swept_end_offset,
+    Anum_cluster_swept_group_id,
+    Anum_cluster_swept_groups_at,
+    Anum_cluster_timeline,
+};
+
+enum {
     Anum_store_owner_singleton = 1,
     Anum_store_owner_state,
     Anum_store_owner_server,

@@ -27,30 +27,21 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION streamhouse.timeline_note IS 'Takes note of the server''s timeline; when it is a new one, all leader epochs are stale.';
 
--- The locks come first, then what is read under them, as in lease_move().
 CREATE FUNCTION streamhouse.epoch_raise(topic_ids int[], partitions int[]) RETURNS int
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    locked_topics int[];
-    locked_partitions int[];
+    locked record;
     led_by int[];
     raised int;
 BEGIN
-    SELECT array_agg(p.topic_id), array_agg(p.partition) INTO locked_topics, locked_partitions
-    FROM (SELECT p.topic_id, p.partition
-          FROM streamhouse.partition AS p JOIN unnest(topic_ids, partitions) AS w (topic_id, partition) USING (topic_id, partition)
-          ORDER BY p.topic_id, p.partition
-          FOR UPDATE OF p SKIP LOCKED) AS p;
-    PERFORM FROM streamhouse.lease AS l JOIN unnest(locked_topics, locked_partitions) AS w (topic_id, partition) USING (topic_id, partition)
-    ORDER BY l.topic_id, l.partition
-    FOR UPDATE OF l;
+    SELECT * INTO locked FROM streamhouse.lease_lock(topic_ids, partitions);
     DELETE FROM streamhouse.stale_epoch AS s
-    USING unnest(locked_topics, locked_partitions) AS w (topic_id, partition)
+    USING unnest(locked.topic_ids, locked.partitions) AS w (topic_id, partition)
     WHERE (s.topic_id, s.partition) = (w.topic_id, w.partition);
     WITH changed AS (
         UPDATE streamhouse.lease AS l SET epoch = l.epoch + 1
-        FROM unnest(locked_topics, locked_partitions) AS w (topic_id, partition)
+        FROM unnest(locked.topic_ids, locked.partitions) AS w (topic_id, partition)
         WHERE (l.topic_id, l.partition) = (w.topic_id, w.partition)
         RETURNING l.topic_id, l.partition, l.epoch, l.agent_id
     ), recorded AS (
@@ -67,29 +58,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION streamhouse.epoch_raise IS 'Raises the leader epochs of the named partitions that are not busy, who leads them stays; writes where the new ones begin. Gives back how many.';
 
-CREATE FUNCTION streamhouse.epoch_raise_busy() RETURNS int
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    wait_max CONSTANT interval := '500 ms';
-    began CONSTANT timestamptz := clock_timestamp();
-    timeout_before CONSTANT text := current_setting('lock_timeout');
-    busy record;
-    left_ms int;
-    raised int := 0;
-BEGIN
-    FOR busy IN SELECT s.topic_id, s.partition FROM streamhouse.stale_epoch AS s ORDER BY s.topic_id, s.partition LOOP
-        left_ms := extract(epoch FROM began + wait_max - clock_timestamp()) * 1000;
-        EXIT WHEN left_ms <= 0;
-        IF streamhouse.lease_await(busy.topic_id, busy.partition, left_ms) THEN
-            raised := raised + streamhouse.epoch_raise(ARRAY[busy.topic_id], ARRAY[busy.partition]);
-        END IF;
-    END LOOP;
-    PERFORM set_config('lock_timeout', timeout_before, true);
-    RETURN raised;
-END $$;
-COMMENT ON FUNCTION streamhouse.epoch_raise_busy IS 'Waits up to half a second for partitions with a stale epoch that are locked, and raises it for those that it got. Gives back how many.';
-
 CREATE FUNCTION streamhouse.timeline_follow() RETURNS int
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -105,8 +73,13 @@ BEGIN
     PERFORM streamhouse.timeline_note();
     DELETE FROM streamhouse.stale_epoch AS s
     WHERE NOT EXISTS (SELECT FROM streamhouse.partition AS p WHERE (p.topic_id, p.partition) = (s.topic_id, s.partition));
-    SELECT array_agg(s.topic_id), array_agg(s.partition) INTO topic_ids, partitions FROM streamhouse.stale_epoch AS s;
+    SELECT array_agg(s.topic_id ORDER BY s.topic_id, s.partition), array_agg(s.partition ORDER BY s.topic_id, s.partition)
+    INTO topic_ids, partitions FROM streamhouse.stale_epoch AS s;
     raised := streamhouse.epoch_raise(topic_ids, partitions);
-    RETURN CASE WHEN raised > 0 THEN raised ELSE streamhouse.epoch_raise_busy() END;
+    IF raised = 0 THEN
+        PERFORM streamhouse.lease_await_busy(topic_ids, partitions);
+        raised := streamhouse.epoch_raise(topic_ids, partitions);
+    END IF;
+    RETURN raised;
 END $$;
 COMMENT ON FUNCTION streamhouse.timeline_follow IS 'After a promotion of this server, raises all leader epochs, unless another transaction is about it. Gives back how many.';

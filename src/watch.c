@@ -338,11 +338,16 @@ static void ring_wait(WatchNews *news, TimestampTz deadline)
 PG_FUNCTION_INFO_V1(streamhouse_server_started_at);
 
 /* A crash of a backend sets up shared memory anew and leaves the postmaster's start time as it was. */
-Datum streamhouse_server_started_at(PG_FUNCTION_ARGS)
+TimestampTz server_started_at(void)
 {
     TimestampTz started = ring ? ring->origin : PgStartTime;
 
-    PG_RETURN_TIMESTAMPTZ(Max(started, promotion_time()));
+    return Max(started, promotion_time());
+}
+
+Datum streamhouse_server_started_at(PG_FUNCTION_ARGS)
+{
+    PG_RETURN_TIMESTAMPTZ(server_started_at());
 }
 
 /* ---- Notes of the current transaction, in the order of their nesting levels ---- */

@@ -4,6 +4,7 @@
 
 #include "postgres.h"
 
+#include "datatype/timestamp.h"
 #include "storage/condition_variable.h"
 
 /*
@@ -37,6 +38,9 @@ extern bool watch_is_shared(void);
 extern int64 watch_cursor(void);
 extern ConditionVariable *watch_condition(void);
 extern bool watch_passed(int64 *cursor, const WatchEntry *partitions, int count);
+
+/* streamhouse.server_started_at() */
+extern TimestampTz server_started_at(void);
 
 /* Called once by _PG_init: callbacks and, under shared_preload_libraries, shared memory. */
 extern void watch_init(void);

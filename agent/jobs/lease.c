@@ -254,8 +254,9 @@ static void lease_beat(uv_timer_t *timer)
         return;
     }
     lease_clock_sent(&lease->clock, time_ms());
+    bool reports = report_is_due(&lease->report, lease->clock.sent_ms);
     BrainParameters parameters;
-    ReportHot hot;
+    ReportHot hot = { .count = 0 };
     brain_parameters_init(&parameters);
     brain_put_text(&parameters, slice_of_text(settings->agent_name));
     brain_put_uuid(&parameters, (const uint8_t *)lease->agent->incarnation);
@@ -267,11 +268,15 @@ static void lease_beat(uv_timer_t *timer)
     brain_put_text(&parameters, slice_of_text(STREAMHOUSE_VERSION));
     brain_put_int4(&parameters, (int32_t)settings->lease_ttl_ms);
     brain_put_int8(&parameters, lease->version);
-    brain_put_jsonb(&parameters, slice_of_text(report_write(&lease->report, lease->clock.sent_ms)));
+    if (reports) {
+        brain_put_jsonb(&parameters, slice_of_text(report_write(&lease->report, lease->clock.sent_ms)));
+        report_hot(&lease->report, lease->agent->catalog, lease->clock.sent_ms, &hot);
+    } else {
+        brain_put_null(&parameters);
+    }
     brain_put_text(&parameters, slice_of_text(settings->agent_group));
     brain_put_int4(&parameters, settings->lease_weight);
     brain_put_bool(&parameters, lease->draining);
-    report_hot(&lease->report, lease->agent->catalog, lease->clock.sent_ms, &hot);
     brain_put_int4s(&parameters, hot.topic_ids, hot.count);
     brain_put_int4s(&parameters, hot.partitions, hot.count);
     brain_put_int8s(&parameters, hot.rates, hot.count);

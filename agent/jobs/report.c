@@ -7,10 +7,16 @@
 
 enum {
     REPORT_WINDOW_MS = 10 * 1000,
+    REPORT_EVERY_MS = 5 * 1000, /* speeds are told from two reports, and leases are evened out every 30 s */
     MS_PER_SECOND = 1000,
     RATE_LEAST = 16 * 1024, /* slower partitions are not worth a word */
-    RATE_PARTS = 5,         /* a rate follows what happens in about so many reports */
+    RATE_PARTS = 2,         /* a rate follows what happens in about so many reports */
 };
+
+bool report_is_due(const Report *report, int64_t now_ms)
+{
+    return report->hot_ms == 0 || now_ms - report->hot_ms >= REPORT_EVERY_MS;
+}
 
 static void report_measure(Report *report, int64_t now_ms)
 {

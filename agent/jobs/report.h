@@ -1,5 +1,5 @@
-/* report.h: what the agent tells the brain of itself with each heartbeat, as sh_agent_heartbeat() wants it: a
- * JSON object of numbers. */
+/* report.h: what the agent tells the brain of itself with a heartbeat every few seconds, as
+ * sh_agent_heartbeat() wants it: a JSON object of numbers. */
 #ifndef STREAMHOUSE_JOBS_REPORT_H
 #define STREAMHOUSE_JOBS_REPORT_H
 
@@ -13,7 +13,7 @@ typedef struct Report {
     uint64_t buckets[METRIC_BUCKETS_MAX];
     int64_t since_ms;
     double commit_p99_ms;
-    int64_t hot_ms; /* when the rates were last worked out */
+    int64_t hot_ms; /* when the rates were last worked out: with every report */
     char text[512];
 } Report;
 
@@ -24,6 +24,9 @@ typedef struct ReportHot {
     int64_t rates[REPORT_HOT_MAX];
     size_t count;
 } ReportHot;
+
+/* Most heartbeats bring none: a report costs PostgreSQL as much as several renewals. */
+bool report_is_due(const Report *report, int64_t now_ms);
 
 void report_hot(Report *report, const Catalog *catalog, int64_t now_ms, ReportHot *hot);
 

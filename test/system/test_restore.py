@@ -52,7 +52,8 @@ class LiveProducer:
         producer.flush(20)
 
     def sent_in(self, phase):
-        return {place: value for place, value in list(self.acknowledged.items()) if value.startswith(phase.encode())}
+        # The producer's thread goes on meanwhile: a copy is made in one step, a list of items is not.
+        return {place: value for place, value in self.acknowledged.copy().items() if value.startswith(phase.encode())}
 
     def stop(self):
         self.stopped.set()
