@@ -5,9 +5,13 @@
 #include "agent/api/operations.h"
 #include "agent/api/rack.h"
 #include "agent/api/topic_create.h"
+#include "agent/clock.h"
 #include "agent/jobs/lease.h"
 
-enum { NAMELESS_OLDEST = 12 /* first version whose answer may name a topic by its id alone */ };
+enum {
+    NAMELESS_OLDEST = 12, /* first version whose answer may name a topic by its id alone */
+    OUTDATED_MS = 500     /* what was read so long ago, and by an agent without a lease, is read again */
+};
 
 typedef struct MetadataState {
     KafkaRequest *request;
@@ -262,7 +266,7 @@ static void metadata_create_next(MetadataState *state)
 static bool metadata_is_stale(const Agent *agent)
 {
     return lease_agent_id(agent->lease) != LEASE_NO_AGENT && !lease_is_valid(agent->lease) &&
-           brain_is_ready(agent->brain, NULL);
+           brain_is_ready(agent->brain, NULL) && time_ms() > catalog_tried_ms(agent->catalog) + OUTDATED_MS;
 }
 
 static void metadata_begin(MetadataState *state)

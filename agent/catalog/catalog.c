@@ -47,9 +47,11 @@ struct Catalog {
     bool wanted; /* somebody waits for the next refresh */
     uint32_t refreshes;
     uint32_t refreshes_begun;
-    Status status; /* of the refresh that runs */
-    Waiter *now;   /* waiting for the one that runs */
-    Waiter *later; /* waiting for the one after it */
+    int64_t begun_ms; /* the last one */
+    int64_t tried_ms; /* when the last one that ended had begun, however it ended */
+    Status status;    /* of the refresh that runs */
+    Waiter *now;      /* waiting for the one that runs */
+    Waiter *later;    /* waiting for the one after it */
     CatalogTopicEvent deleted;
     CatalogTopicEvent moved;
     void *context;
@@ -304,6 +306,7 @@ static void agents_read(const BrainResult *result, void *argument)
     }
     catalog->fresh = status_is_ok(&status);
     catalog->loaded = catalog->loaded || catalog->fresh;
+    catalog->tried_ms = catalog->begun_ms;
     metric_add(METRIC_CATALOG_REFRESHES, 1);
     Waiter *waiters = catalog->now;
     catalog->now = NULL;
@@ -325,6 +328,7 @@ static void catalog_start(Catalog *catalog)
     catalog->later = NULL;
     catalog->refreshing = true;
     catalog->refreshes_begun++;
+    catalog->begun_ms = time_ms();
     catalog->wanted = false;
     brain_send(catalog->brain, BRAIN_READ, &(BrainQuery){ .statement = &catalog_statement }, catalog_read,
                catalog);
@@ -361,6 +365,11 @@ bool catalog_is_fresh(const Catalog *catalog)
 bool catalog_is_loaded(const Catalog *catalog)
 {
     return catalog->loaded;
+}
+
+int64_t catalog_tried_ms(const Catalog *catalog)
+{
+    return catalog->tried_ms;
 }
 
 Topic *catalog_topic(const Catalog *catalog, Slice name)

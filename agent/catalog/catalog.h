@@ -41,6 +41,8 @@ void catalog_refresh(Catalog *catalog, CatalogRefreshed done, void *argument);
 bool catalog_is_fresh(const Catalog *catalog);
 /* Has it been read at all? */
 bool catalog_is_loaded(const Catalog *catalog);
+/* When the last refresh that has ended was begun, whether it was answered or not. */
+int64_t catalog_tried_ms(const Catalog *catalog);
 
 Topic *catalog_topic(const Catalog *catalog, Slice name);
 Topic *catalog_topic_by_id(const Catalog *catalog, int32_t topic_id);
