@@ -118,6 +118,7 @@ class Stream:
 
     def __init__(self, last=None, assigned=None, first=None):
         self.last, self.assigned, self.first, self.line = last, assigned, first, None
+        self.committed, self.kept = None, False  # the offset that the reader committed last; kept through a rebalance just now
 
 
 class Reader:
@@ -175,6 +176,8 @@ class Reader:
         for name in [*line["removed"], *line["added"]]:
             self.end_run(self.ledger.place(name), self.streams.pop(self.ledger.place(name), None))
         self.group = line.get("group", self.group)
+        for stream in self.streams.values():
+            stream.kept = line["mode"] == "group"
         for name in line["added"]:
             start = line.get("at", {}).get(name)
             place = self.ledger.place(name)
@@ -201,9 +204,12 @@ class Reader:
         self.ledger.add("wrong", "went_back", f"a reader of {{place}} that had offset {last} got {offset} next", number, place, offset)
 
     def walk(self, number, place, stream, records, door=None):
-        """Goes through records in the order in which they came."""
+        """Goes through records in the order in which they came. What a member keeps through a rebalance is paused meanwhile, and when it
+        goes on librdkafka may give it again what it has had and not committed."""
         for offset, *_ in records:
-            if stream.last is not None:
+            again = stream.kept and stream.last is not None and (stream.committed or 0) <= offset <= stream.last
+            stream.kept = False
+            if stream.last is not None and not again:
                 if offset <= stream.last:
                     self.go_back(number, place, stream.last, offset)
                 elif offset > stream.last + 1:
@@ -242,6 +248,9 @@ class Reader:
 
     def take_commit(self, number, line, outcome):
         for name, offset in line["offsets"].items():
+            stream = self.streams.get(self.ledger.place(name))
+            if stream and outcome == OK:
+                stream.committed = offset
             self.ledger.add("committed", line["group"], self.ledger.place(name), offset, line["start_ns"], line["end_ns"], outcome, 0, number)
 
     def take_committed(self, number, line, outcome):

@@ -205,6 +205,35 @@ def a_poll_goes_back(s):
     s.poll({"t/0": [(0, "p:1"), (1, "p:2"), (0, "p:1"), (1, "p:2"), (2, "p:3")]})
 
 
+@holds
+def a_member_has_again_what_it_had_not_committed_when_its_group_was_rebalanced(s):
+    s.log(*ABC)
+    s.assign("r", added=["t/0"])
+    s.poll({"t/0": numbered("p:1", "p:2")}, "r", mode="group", group="g")
+    s.commit(1, process="r")
+    s.assign("r")
+    s.poll({"t/0": [(1, "p:2"), (2, "p:3")]}, "r", mode="group", group="g")
+
+
+@breaks("went_back")
+def a_member_has_again_what_it_had_committed_when_its_group_was_rebalanced(s):
+    s.log(*ABC)
+    s.assign("r", added=["t/0"])
+    s.poll({"t/0": numbered("p:1", "p:2")}, "r", mode="group", group="g")
+    s.commit(2, process="r")
+    s.assign("r")
+    s.poll({"t/0": [(1, "p:2"), (2, "p:3")]}, "r", mode="group", group="g")
+
+
+@breaks("went_back")
+def a_member_goes_back_long_after_a_rebalance(s):
+    s.log(*ABC)
+    s.assign("r", added=["t/0"])
+    s.assign("r")
+    s.poll({"t/0": numbered("p:1", "p:2")}, "r", mode="group", group="g")
+    s.poll({"t/0": [(1, "p:2"), (2, "p:3")]}, "r", mode="group", group="g")
+
+
 @breaks("went_back")
 def a_reader_goes_back_from_one_poll_to_the_next(s):
     s.log(*ABC)
