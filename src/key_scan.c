@@ -16,7 +16,8 @@
 enum { KNOWN_RELATIONS = 64 };
 
 typedef struct KnownRelation {
-    const char *name; /* by its address */
+    NameData
+        name; /* in the place that the address of its literal has; another name may come to that address */
     Oid relation;
 } KnownRelation;
 
@@ -41,7 +42,7 @@ static KnownRelation *known_place(const char *name)
 Oid streamhouse_relation(const char *name)
 {
     KnownRelation *place = known_place(name);
-    if (place->name == name) {
+    if (strcmp(NameStr(place->name), name) == 0) {
         return place->relation;
     }
     Oid relation = get_relname_relid(name, get_namespace_oid("streamhouse", false));
@@ -50,7 +51,8 @@ Oid streamhouse_relation(const char *name)
                 errmsg("relation \"streamhouse.%s\" does not exist", name),
                 errhint("Is the extension's version the library's? See ALTER EXTENSION streamhouse UPDATE."));
     }
-    *place = (KnownRelation){ name, relation };
+    namestrcpy(&place->name, name);
+    place->relation = relation;
     return relation;
 }
 

@@ -4,7 +4,7 @@
 
 #include "postgres.h"
 
-/* A table of schema streamhouse by its name, a literal; an index is found like its table. */
+/* A table of schema streamhouse by its name; an index is found like its table. */
 extern Oid streamhouse_relation(const char *name);
 
 #endif
