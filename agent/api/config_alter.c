@@ -55,10 +55,11 @@ static char *alter_changes(const AlterAsked *asked, const char **complaint)
     json_t *changes = json_array();
     *complaint = NULL;
     for (int32_t i = 0; i < asked->config_count && !*complaint; i++) {
-        const KafkaIncrementalAlterConfigsRequestConfig *change = asked->incremental + i;
-        Slice name = asked->incremental ? change->name : asked->configs[i].name;
-        Slice value = asked->incremental ? change->value : asked->configs[i].value;
-        int operation = asked->incremental ? change->config_operation : 0;
+        const KafkaIncrementalAlterConfigsRequestConfig *change =
+            asked->incremental ? asked->incremental + i : NULL;
+        Slice name = change ? change->name : asked->configs[i].name;
+        Slice value = change ? change->value : asked->configs[i].value;
+        int operation = change ? change->config_operation : 0;
         if (operation < 0 || (size_t)operation >= sizeof(operation_names) / sizeof(operation_names[0])) {
             *complaint = "the operation is none of SET, DELETE, APPEND and SUBTRACT";
             break;
