@@ -171,11 +171,9 @@ static void request_finish(KafkaRequest *request)
         request_free(request);
         return;
     }
-    KafkaConnection *connection = request->connection;
     kafka_frame_settle(request->frame);
     request_measure(request);
-    connection_flush(connection);
-    connection_advance(connection);
+    connection_finished(request->connection);
 }
 
 static Status request_encode(KafkaRequest *request, const void *response)
