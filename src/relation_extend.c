@@ -18,7 +18,7 @@
 
 static BlockNumber extend_locked(Relation table, BlockNumber first, BlockNumber count)
 {
-    smgrzeroextend(RelationGetSmgr(table), MAIN_FORKNUM, first, (int)count, false);
+    smgrzeroextend(compat_smgr(table), MAIN_FORKNUM, first, (int)count, false);
     return count;
 }
 
@@ -63,7 +63,7 @@ static BlockNumber extend_locked(Relation table, BlockNumber first, BlockNumber 
     BlockNumber in_segment = first % RELSEG_SIZE;
     if (in_segment == 0) {
         PGAlignedBlock zeros = { 0 };
-        smgrextend(RelationGetSmgr(table), MAIN_FORKNUM, first, zeros.data, false);
+        smgrextend(compat_smgr(table), MAIN_FORKNUM, first, zeros.data, false);
         return 1;
     }
     count = Min(count, RELSEG_SIZE - in_segment);
