@@ -204,6 +204,9 @@ static void row_put(PieceWriter *writer, BlockNumber needed)
     UnlockReleaseBuffer(buffer);
 }
 
+/* Conflicts are looked for before and after, as heap_multi_insert() does: a serializable transaction may
+ * begin to read the whole table after the first look, and have seen its end before the first page is there.
+ */
 void inline_page_write(Relation table, const char *index, const InlineWrite *write)
 {
     PieceWriter writer;
@@ -216,6 +219,8 @@ void inline_page_write(Relation table, const char *index, const InlineWrite *wri
         row_put(&writer, (BlockNumber)(left / INLINE_PIECE_BYTES + 1));
         row_index(&writer, write, start);
         pgstat_count_heap_insert(table, 1);
+        CHECK_FOR_INTERRUPTS();
     }
+    CheckForSerializableConflictIn(table, NULL, InvalidBlockNumber);
     writer_end(&writer);
 }
