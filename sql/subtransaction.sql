@@ -90,7 +90,9 @@ SET LOCAL streamhouse.outbox_memory = '64kB';
 SET LOCAL temp_file_limit = '1MB';
 SELECT sh_enqueue('part', 'before', partition => 0);
 SAVEPOINT a;
+\set VERBOSITY sqlstate
 SELECT count(sh_enqueue('part', repeat(md5(i::text), 10), partition => i % 3)) FROM generate_series(1, 20000) AS i;
+\set VERBOSITY default
 ROLLBACK TO a;
 SET LOCAL temp_file_limit = -1;
 SELECT count(sh_enqueue('part', 'spilled ' || i, partition => 0)) FROM generate_series(1, 20000) AS i;

@@ -80,6 +80,20 @@
 #define compat_file_number(table) ((table)->rd_node.relNode)
 #endif
 
+/* From 15 on, a function opens what a table's files are written through; before, a macro that is a statement.
+ */
+#if PG_VERSION_NUM >= 150000
+#define compat_smgr(table) RelationGetSmgr(table)
+#else
+#include "storage/smgr.h"
+#include "utils/rel.h"
+static inline SMgrRelation compat_smgr(Relation table)
+{
+    RelationOpenSmgr(table);
+    return table->rd_smgr;
+}
+#endif
+
 /* From 16 on, table_tuple_update() says which indexes need an entry for the new version of a row; before,
  * whether they do. Zero for none either way. */
 #if PG_VERSION_NUM >= 160000

@@ -57,6 +57,16 @@ static void run_forget_cut(BlockNumber blocks)
     }
 }
 
+/* While an index is being made beside the ring's own (REINDEX CONCURRENTLY does so, and then drops the old
+ * one), each row has to be in both. */
+static bool table_has_one_index(Relation table)
+{
+    List *indexes = RelationGetIndexList(table);
+    bool has_one = list_length(indexes) == 1;
+    list_free(indexes);
+    return has_one;
+}
+
 bool inline_page_begin(Relation table, size_t bytes)
 {
     if (run.table != RelationGetRelid(table) || run.file != compat_file_number(table)) {
@@ -65,7 +75,8 @@ bool inline_page_begin(Relation table, size_t bytes)
     run_forget_cut(RelationGetNumberOfBlocks(table));
     run.ahead = (BlockNumber)Min(run.bytes / BLCKSZ / AHEAD_PART, AHEAD_MAX);
     run.bytes += bytes;
-    return run.bytes >= MUCH_BYTES && RelationNeedsWAL(table) && !RelationIsLogicallyLogged(table);
+    return run.bytes >= MUCH_BYTES && RelationNeedsWAL(table) && !RelationIsLogicallyLogged(table) &&
+           table_has_one_index(table);
 }
 
 static Buffer page_lock_partial(Relation table, Size size)
@@ -193,6 +204,9 @@ static void row_put(PieceWriter *writer, BlockNumber needed)
     UnlockReleaseBuffer(buffer);
 }
 
+/* Conflicts are looked for before and after, as heap_multi_insert() does: a serializable transaction may
+ * begin to read the whole table after the first look, and have seen its end before the first page is there.
+ */
 void inline_page_write(Relation table, const char *index, const InlineWrite *write)
 {
     PieceWriter writer;
@@ -205,6 +219,8 @@ void inline_page_write(Relation table, const char *index, const InlineWrite *wri
         row_put(&writer, (BlockNumber)(left / INLINE_PIECE_BYTES + 1));
         row_index(&writer, write, start);
         pgstat_count_heap_insert(table, 1);
+        CHECK_FOR_INTERRUPTS();
     }
+    CheckForSerializableConflictIn(table, NULL, InvalidBlockNumber);
     writer_end(&writer);
 }

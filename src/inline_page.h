@@ -29,7 +29,7 @@ typedef struct InlineWrite {
 } InlineWrite;
 
 /* Whether so many bytes are to be written with inline_page_write(): this backend has written much to the
- * table. */
+ * table, and it has but one index. */
 extern bool inline_page_begin(Relation table, size_t bytes);
 
 /* Into a table of the ring and its one index, by name. */

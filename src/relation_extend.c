@@ -18,7 +18,7 @@
 
 static BlockNumber extend_locked(Relation table, BlockNumber first, BlockNumber count)
 {
-    smgrzeroextend(RelationGetSmgr(table), MAIN_FORKNUM, first, (int)count, false);
+    smgrzeroextend(compat_smgr(table), MAIN_FORKNUM, first, (int)count, false);
     return count;
 }
 
@@ -39,7 +39,8 @@ static int segment_open(Relation table, BlockNumber block, char **path)
     return file;
 }
 
-static void segment_allocate(Relation table, BlockNumber first, BlockNumber count)
+/* False where the file system cannot do that, and the C library does not do it in its place. */
+static bool segment_allocate(Relation table, BlockNumber first, BlockNumber count)
 {
     char *path;
     int failure;
@@ -48,27 +49,28 @@ static void segment_allocate(Relation table, BlockNumber first, BlockNumber coun
         failure = posix_fallocate(file, (off_t)(first % RELSEG_SIZE) * BLCKSZ, (off_t)count * BLCKSZ);
     } while (failure == EINTR);
     (void)CloseTransientFile(file);
-    if (failure != 0) {
+    bool is_unknown = failure == EINVAL || failure == EOPNOTSUPP;
+    if (failure != 0 && !is_unknown) {
         errno = failure;
         ereport(ERROR, errcode_for_file_access(),
                 errmsg("could not extend file \"%s\" by %u pages: %m", path, count),
                 errhint("Check free disk space."));
     }
     pfree(path);
+    return !is_unknown;
 }
 
 /* A file begins with a page that PostgreSQL writes, since it makes the file. */
 static BlockNumber extend_locked(Relation table, BlockNumber first, BlockNumber count)
 {
     BlockNumber in_segment = first % RELSEG_SIZE;
-    if (in_segment == 0) {
-        PGAlignedBlock zeros = { 0 };
-        smgrextend(RelationGetSmgr(table), MAIN_FORKNUM, first, zeros.data, false);
-        return 1;
-    }
     count = Min(count, RELSEG_SIZE - in_segment);
-    segment_allocate(table, first, count);
-    return count;
+    if (in_segment > 0 && segment_allocate(table, first, count)) {
+        return count;
+    }
+    PGAlignedBlock zeros = { 0 };
+    smgrextend(compat_smgr(table), MAIN_FORKNUM, first, zeros.data, false);
+    return 1;
 }
 
 #endif
