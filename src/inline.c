@@ -110,11 +110,17 @@ static int64 table_size(Oid table)
     return DatumGetInt64(DirectFunctionCall1(pg_total_relation_size, ObjectIdGetDatum(table)));
 }
 
+int64 inline_slot_bytes(int16 slot)
+{
+    Assert(slot >= 1 && slot <= INLINE_SLOTS);
+    return table_size(streamhouse_relation(ring[slot - 1].table));
+}
+
 static int64 ring_size(void)
 {
     int64 size = 0;
-    for (int i = 0; i < INLINE_SLOTS; i++) {
-        size += table_size(streamhouse_relation(ring[i].table));
+    for (int16 slot = 1; slot <= INLINE_SLOTS; slot++) {
+        size += inline_slot_bytes(slot);
     }
     return size;
 }
@@ -243,6 +249,21 @@ bytea *inline_read(const InlinePlace *place, int32 start, int32 length)
     }
     key_scan_release(&scan, AccessShareLock);
     return bytes;
+}
+
+bool inline_written_at(const InlinePlace *place, TimestampTz *written_at)
+{
+    KeyScan scan;
+    Assert(place->slot >= 1 && place->slot <= INLINE_SLOTS);
+    key_scan_open(&scan, &ring[place->slot - 1].from_piece, AccessShareLock);
+    key_scan_set(&scan, 0, Int64GetDatum(place->object_id));
+    key_scan_set(&scan, 1, Int32GetDatum(0));
+    bool found = key_scan_seek(&scan, ForwardScanDirection);
+    if (found) {
+        *written_at = DatumGetTimestampTz(key_scan_column(&scan, Anum_inline_written_at));
+    }
+    key_scan_release(&scan, AccessShareLock);
+    return found;
 }
 
 Datum sh_read_inline(PG_FUNCTION_ARGS)

@@ -87,10 +87,11 @@ END $$;
 COMMENT ON FUNCTION streamhouse.marker_may_assign IS 'Whether leases may be given: this database has been proved to be the owner since the server''s start, or no marker was ever written.';
 
 CREATE FUNCTION streamhouse.marker_interval() RETURNS interval
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT make_interval(secs => streamhouse.setting('streamhouse.marker_interval'))
-$$;
+BEGIN
+    RETURN make_interval(secs => streamhouse.setting('streamhouse.marker_interval'));
+END $$;
 COMMENT ON FUNCTION streamhouse.marker_interval IS 'Time between two markers.';
 
 CREATE FUNCTION streamhouse.marker_may_reap() RETURNS bool
@@ -168,6 +169,10 @@ BEGIN
     PERFORM streamhouse.marker_enter('waiting', 'this database was promoted, restored or copied since it last proved that it owns the store: an agent is looking whether another copy does');
 END $$;
 COMMENT ON FUNCTION streamhouse.marker_notice IS 'Notes that this database runs on another server than where it last proved itself, if it does: it leads nothing until that is proved again.';
+
+CREATE FUNCTION streamhouse.marker_is_elsewhere() RETURNS bool
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'streamhouse_marker_is_elsewhere';
+COMMENT ON FUNCTION streamhouse.marker_is_elsewhere IS 'Whether marker_notice() has something to note.';
 
 CREATE FUNCTION streamhouse.marker_next_era(found_era int) RETURNS int
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -247,37 +252,41 @@ END $$;
 COMMENT ON FUNCTION streamhouse.marker_begin_era IS 'Raises every partition''s next offset, every epoch and all ids beyond anything given out so far, forgets producers'' batches, and gives back the era''s number.';
 
 CREATE FUNCTION streamhouse.marker_prefix() RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT 'owner/' || cluster_uuid || '/' FROM streamhouse.cluster
-$$;
+BEGIN
+    RETURN (SELECT 'owner/' || cluster_uuid || '/' FROM streamhouse.cluster);
+END $$;
 COMMENT ON FUNCTION streamhouse.marker_prefix IS 'What the keys of this cluster''s markers begin with; a number of 19 digits follows.';
 
 -- The position is for people and for tools: nothing is decided by it.
 CREATE FUNCTION streamhouse.marker_body(number int8) RETURNS text
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT jsonb_build_object('cluster', c.cluster_uuid, 'number', number, 'token', gen_random_uuid(), 'incarnation', o.incarnation, 'era', o.era,
-                              'server', streamhouse.server_identity(), 'position', pg_current_wal_insert_lsn(), 'written_at', clock_timestamp())::text
-    FROM streamhouse.cluster AS c, streamhouse.store_owner AS o
-$$;
+BEGIN
+    RETURN (SELECT jsonb_build_object('cluster', c.cluster_uuid, 'number', number, 'token', gen_random_uuid(), 'incarnation', o.incarnation, 'era', o.era,
+                                      'server', streamhouse.server_identity(), 'position', pg_current_wal_insert_lsn(), 'written_at', clock_timestamp())::text
+            FROM streamhouse.cluster AS c, streamhouse.store_owner AS o);
+END $$;
 COMMENT ON FUNCTION streamhouse.marker_body IS 'Content of a new marker: nobody else''s is the same.';
 
 -- Whatever agents find there was written by somebody.
 CREATE FUNCTION streamhouse.marker_era(body text) RETURNS int
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT coalesce(substring(body FROM '"era": *([0-9]{1,5})\M')::int, 0)
-$$;
+BEGIN
+    RETURN coalesce(substring(body FROM '"era": *([0-9]{1,5})\M')::int, 0);
+END $$;
 COMMENT ON FUNCTION streamhouse.marker_era IS 'The era that a marker names; 0 for what is no marker.';
 
 CREATE FUNCTION streamhouse.marker_found(numbers int8[], newest text) RETURNS void
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
+BEGIN
     UPDATE streamhouse.store_marker AS m
     SET looked_at = clock_timestamp(), found_number = (SELECT coalesce(max(n), 0) FROM unnest(numbers) AS n),
-        found_era = greatest(m.found_era, streamhouse.marker_era(newest))
-$$;
+        found_era = greatest(m.found_era, streamhouse.marker_era(newest));
+END $$;
 COMMENT ON FUNCTION streamhouse.marker_found IS 'Notes what an agent found in the store.';
 
 CREATE FUNCTION streamhouse.marker_proved(number int8, begun_at timestamptz) RETURNS void
@@ -378,13 +387,7 @@ END $$;
 COMMENT ON FUNCTION streamhouse.marker_task IS 'What an agent is to do now: write the next marker, or look only.';
 
 CREATE FUNCTION streamhouse.marker_is_due() RETURNS bool
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    RETURN NOT EXISTS (SELECT FROM streamhouse.store_marker AS m, streamhouse.store_owner AS o
-                       WHERE m.begun_at > clock_timestamp() - streamhouse.marker_interval()
-                         AND NOT (m.begun_at < streamhouse.server_started_at() OR m.begun_at < o.changed_at));
-END $$;
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'streamhouse_marker_is_due';
 COMMENT ON FUNCTION streamhouse.marker_is_due IS 'Whether an interval has passed since the last time, or the owner''s state has changed.';
 
 CREATE FUNCTION sh_marker_begin(agent_id int, OUT holds bool, OUT reason text, OUT task text, OUT number int8, OUT body text, OUT prefix text,
@@ -396,7 +399,9 @@ DECLARE
     now_at CONSTANT timestamptz := clock_timestamp();
 BEGIN
     PERFORM streamhouse.agent_require(agent_id);
-    PERFORM streamhouse.marker_notice();
+    IF streamhouse.marker_is_elsewhere() THEN
+        PERFORM streamhouse.marker_notice();
+    END IF;
     task := 'none';
     IF streamhouse.marker_is_due() AND streamhouse.job_take('marker', agent_id, 10 * streamhouse.marker_interval()) THEN
         PERFORM @extschema@.sh_cluster_id();

@@ -16,7 +16,10 @@
 #include "common/store/store.h"
 
 static const BrainStatement turn_statement = {
-    "inline_turn", "SELECT turned, ring_bytes, waiting_bytes FROM sh_inline_turn($1)", 1, { BRAIN_INT4 }
+    "inline_turn",
+    "SELECT turned, ring_bytes, waiting_bytes, moves FROM sh_inline_turn($1, $2)",
+    2,
+    { BRAIN_INT4, BRAIN_INT8 },
 };
 static const BrainStatement plan_statement = {
     "inline_plan",
@@ -428,6 +431,8 @@ static void mover_turned(const BrainResult *result, void *argument)
         mover_turn(mover);
     } else if (log_store_is_ill(mover->agent->log)) {
         mover_end_round(mover, false); /* an object could not be stored: nothing is read for it */
+    } else if (!brain_bool(result, 0, 3)) {
+        mover_end_round(mover, false);
     } else {
         mover_plan(mover);
     }
@@ -438,6 +443,7 @@ static void mover_turn(Mover *mover)
     BrainParameters parameters;
     brain_parameters_init(&parameters);
     brain_put_int4(&parameters, lease_agent_id(mover->agent->lease));
+    brain_put_int8(&parameters, mover->agent->settings.mover_bytes_max);
     mover_ask(mover, &turn_statement, &parameters, mover_turned);
 }
 
