@@ -26,7 +26,7 @@
 PG_FUNCTION_INFO_V1(streamhouse_server_identity);
 PG_FUNCTION_INFO_V1(streamhouse_marker_require_history);
 PG_FUNCTION_INFO_V1(streamhouse_marker_is_elsewhere);
-PG_FUNCTION_INFO_V1(streamhouse_marker_is_due);
+PG_FUNCTION_INFO_V1(streamhouse_marker_due_ms);
 
 enum { IDENTITY_MAX = 128 };
 
@@ -196,10 +196,12 @@ static bool owner_changed_after(TimestampTz begun_at)
     return changed;
 }
 
-Datum streamhouse_marker_is_due(PG_FUNCTION_ARGS)
+Datum streamhouse_marker_due_ms(PG_FUNCTION_ARGS)
 {
     TimestampTz begun_at;
-    PG_RETURN_BOOL(!marker_begun_at(&begun_at) ||
-                   begun_at + setting_marker_interval_s * USECS_PER_SEC <= GetCurrentTimestamp() ||
-                   begun_at < server_started_at() || owner_changed_after(begun_at));
+    if (!marker_begun_at(&begun_at) || begun_at < server_started_at() || owner_changed_after(begun_at)) {
+        PG_RETURN_INT32(0);
+    }
+    TimestampTz due_at = begun_at + setting_marker_interval_s * USECS_PER_SEC;
+    PG_RETURN_INT32((int32)TimestampDifferenceMilliseconds(GetCurrentTimestamp(), due_at));
 }

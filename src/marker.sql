@@ -140,11 +140,14 @@ BEGIN
         changed_at = CASE WHEN o.state = marker_enter.state THEN o.changed_at ELSE clock_timestamp() END
     WHERE (o.state, o.reason) IS DISTINCT FROM (marker_enter.state, marker_enter.reason);
     -- A synchronous standby that was promoted is the owner as soon as an agent has looked: who leads goes on leading.
-    IF FOUND AND state NOT IN ('new', 'owner') AND NOT (state = 'waiting' AND streamhouse.marker_was_synchronous()) THEN
-        PERFORM streamhouse.marker_drop_leases();
+    IF FOUND THEN
+        PERFORM pg_notify('streamhouse_owner', '');
+        IF state NOT IN ('new', 'owner') AND NOT (state = 'waiting' AND streamhouse.marker_was_synchronous()) THEN
+            PERFORM streamhouse.marker_drop_leases();
+        END IF;
     END IF;
 END $$;
-COMMENT ON FUNCTION streamhouse.marker_enter IS 'Writes the owner''s new state. Who is not the owner leads nothing.';
+COMMENT ON FUNCTION streamhouse.marker_enter IS 'Writes the owner''s new state, and tells agents, which then ask what to do. Who is not the owner leads nothing.';
 
 -- What agents remember of a history that may have lost its end must go: a process that finds itself unknown ends, and
 -- starts again with nothing.
@@ -303,8 +306,9 @@ BEGIN
     UPDATE streamhouse.store_marker AS m
     SET number = marker_proved.number, next_number = NULL, next_body = NULL, proved_at = marker_proved.begun_at,
         proved_start = streamhouse.server_started_at(),
-        synchronous_names = ARRAY(SELECT r.application_name FROM pg_stat_replication AS r
-                                  WHERE r.sync_state IN ('sync', 'quorum') AND r.state = 'streaming' ORDER BY 1);
+        synchronous_names = CASE WHEN current_setting('synchronous_standby_names') = '' THEN '{}'
+                                 ELSE ARRAY(SELECT r.application_name FROM pg_stat_replication AS r
+                                            WHERE r.sync_state IN ('sync', 'quorum') AND r.state = 'streaming' ORDER BY 1) END;
 END $$;
 COMMENT ON FUNCTION streamhouse.marker_proved IS 'Notes that a marker of this database is the last in the store.';
 
@@ -323,15 +327,18 @@ DECLARE
     mine CONSTANT streamhouse.store_marker := (SELECT m FROM streamhouse.store_marker AS m);
     newest CONSTANT int8 := (SELECT coalesce(max(n), 0) FROM unnest(numbers) AS n);
     may_be_next CONSTANT int8 := coalesce(mine.next_number, mine.number + 1);
+    why text;
 BEGIN
     IF newest > may_be_next THEN
         PERFORM streamhouse.marker_lost(format('the store has owner marker %s, and the history of this database, a copy or a restored backup, ends at %s', newest, mine.number));
     ELSIF is_stored IS FALSE OR (newest = may_be_next AND body IS NOT NULL AND body IS DISTINCT FROM mine.next_body) THEN
         PERFORM streamhouse.marker_lost(format('owner marker %s in the store was written by another copy of this database', may_be_next));
     ELSIF is_stored AND number = may_be_next AND (newest < number OR (mine.number > 0 AND number = mine.number + 1 AND mine.number <> ALL (numbers))) THEN
-        UPDATE streamhouse.store_owner AS o
-        SET reason = format('the store does not have owner marker %s: is it another one, or was it emptied? If this database is to have it from now on, call sh_adopt()', least(newest, number - 1))
-        WHERE o.state <> 'new';
+        why := format('the store does not have owner marker %s: is it another one, or was it emptied? If this database is to have it from now on, call sh_adopt()', least(newest, number - 1));
+        UPDATE streamhouse.store_owner AS o SET reason = why WHERE o.state <> 'new' AND o.reason IS DISTINCT FROM why;
+        IF FOUND THEN
+            PERFORM pg_notify('streamhouse_owner', '');
+        END IF;
     ELSIF is_stored AND number = may_be_next THEN
         PERFORM streamhouse.marker_proved(number, begun_at);
     END IF;
@@ -386,12 +393,29 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION streamhouse.marker_task IS 'What an agent is to do now: write the next marker, or look only.';
 
-CREATE FUNCTION streamhouse.marker_is_due() RETURNS bool
-LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'streamhouse_marker_is_due';
-COMMENT ON FUNCTION streamhouse.marker_is_due IS 'Whether an interval has passed since the last time, or the owner''s state has changed.';
+CREATE FUNCTION streamhouse.marker_due_ms() RETURNS int
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'streamhouse_marker_due_ms';
+COMMENT ON FUNCTION streamhouse.marker_due_ms IS 'How long it takes until an interval has passed since the last time; 0 when it has, or the owner''s state has changed since.';
+
+CREATE FUNCTION streamhouse.marker_lock() RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM FROM streamhouse.store_owner FOR UPDATE;
+    IF NOT FOUND THEN
+        PERFORM @extschema@.sh_cluster_id();
+        INSERT INTO streamhouse.store_owner (state, server, changed_at, incarnation)
+        VALUES ('new', streamhouse.server_identity(), clock_timestamp(), gen_random_uuid()) ON CONFLICT DO NOTHING;
+        PERFORM FROM streamhouse.store_owner FOR UPDATE;
+    END IF;
+    IF NOT EXISTS (SELECT FROM streamhouse.store_marker) THEN
+        INSERT INTO streamhouse.store_marker DEFAULT VALUES ON CONFLICT DO NOTHING;
+    END IF;
+END $$;
+COMMENT ON FUNCTION streamhouse.marker_lock IS 'Locks the owner''s row, and makes it and the marker''s if there are none.';
 
 CREATE FUNCTION sh_marker_begin(agent_id int, OUT holds bool, OUT reason text, OUT task text, OUT number int8, OUT body text, OUT prefix text,
-                                OUT begun_us int8, OUT age_ms int8)
+                                OUT begun_us int8, OUT age_ms int8, OUT due_ms int)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -403,14 +427,12 @@ BEGIN
         PERFORM streamhouse.marker_notice();
     END IF;
     task := 'none';
-    IF streamhouse.marker_is_due() AND streamhouse.job_take('marker', agent_id, 10 * streamhouse.marker_interval()) THEN
-        PERFORM @extschema@.sh_cluster_id();
-        INSERT INTO streamhouse.store_owner (state, server, changed_at, incarnation)
-        VALUES ('new', streamhouse.server_identity(), now_at, gen_random_uuid()) ON CONFLICT DO NOTHING;
-        PERFORM FROM streamhouse.store_owner FOR UPDATE;
-        INSERT INTO streamhouse.store_marker DEFAULT VALUES ON CONFLICT DO NOTHING;
+    due_ms := streamhouse.marker_due_ms();
+    IF due_ms <= 0 AND streamhouse.job_take('marker', agent_id, 10 * streamhouse.marker_interval()) THEN
+        PERFORM streamhouse.marker_lock();
         task := streamhouse.marker_task();
         UPDATE streamhouse.store_marker AS m SET begun_at = now_at;
+        due_ms := streamhouse.marker_due_ms();
         -- A promoted standby must know which marker may be there.
         IF current_setting('synchronous_commit') IN ('off', 'local', 'remote_write') THEN
             PERFORM set_config('synchronous_commit', 'on', true);
@@ -424,7 +446,7 @@ BEGIN
     FROM streamhouse.store_owner AS o, streamhouse.store_marker AS m;
     holds := coalesce(holds, true);
 END $$;
-COMMENT ON FUNCTION sh_marker_begin IS 'What an agent is to do about the store''s owner marker now; agents ask about once a second. task none: nothing, another agent does it or it is not due; write: PUT body as prefix || number (19 digits) if there is no such object, then look; look: list what begins with prefix; then report with sh_marker_end(). holds: this database may use the store; else reason says why not. age_ms: since the last marker that was proved.';
+COMMENT ON FUNCTION sh_marker_begin IS 'What an agent is to do about the store''s owner marker now; agents ask when due_ms have passed, and at each notification streamhouse_owner. task none: nothing, another agent does it or it is not due; write: PUT body as prefix || number (19 digits) if there is no such object, then look; look: list what begins with prefix; then report with sh_marker_end(). holds: this database may use the store; else reason says why not. age_ms: since the last marker that was proved.';
 
 CREATE FUNCTION sh_marker_end(agent_id int, begun_us int8, number int8, is_stored bool, numbers int8[], newest text,
                               OUT holds bool, OUT reason text)
@@ -439,7 +461,9 @@ BEGIN
     IF numbers IS NULL OR array_position(numbers, NULL) IS NOT NULL OR begun_us IS NULL OR begun_at > clock_timestamp() THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'a look at the owner markers needs the numbers that were found and the time from sh_marker_begin()';
     END IF;
-    PERFORM streamhouse.marker_notice();
+    IF streamhouse.marker_is_elsewhere() THEN
+        PERFORM streamhouse.marker_notice();
+    END IF;
     SELECT o.state INTO state FROM streamhouse.store_owner AS o FOR UPDATE;
     PERFORM streamhouse.marker_found(numbers, newest);
     IF state = 'adopting' THEN
