@@ -430,8 +430,8 @@ AS $$
 DECLARE
     more bool;
 BEGIN
-    IF NOT EXISTS (SELECT FROM streamhouse.consumer_group) THEN
-        RETURN false;
+    IF NOT (streamhouse.prune_look()).groups THEN
+        RETURN NULL;
     END IF;
     more := (streamhouse.groups_refresh('50 ms')).more;
     IF NOT more THEN
@@ -439,4 +439,4 @@ BEGIN
     END IF;
     RETURN more;
 END $$;
-COMMENT ON FUNCTION sh_group_step IS 'What sh_group_tick() does, for about 50 ms at a time, so that no group is locked for long: true when there is more to do, and it should be called again at once.';
+COMMENT ON FUNCTION sh_group_step IS 'What sh_group_tick() does, for about 50 ms at a time, so that no group is locked for long: true when there is more to do, and it should be called again at once; null when there are no groups, and it may be called less often.';
