@@ -145,38 +145,21 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION sh_inline_turn IS 'Does one step of the inline ring''s turning, if one is due: call it again while turned is true. ring_bytes: the ring''s size on disk; waiting_bytes: without the slots whose records have all moved; moves: sh_inline_plan(agent_id, max_bytes) is worth a call.';
 
--- The oldest segments of a slot, up to so many bytes and rows.
-CREATE FUNCTION streamhouse.inline_oldest(slot int2, max_bytes int8, max_segments int)
-RETURNS SETOF streamhouse.segment
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT (o.segment).*
-    FROM (SELECT g AS segment, sum(g.byte_length) OVER (ORDER BY g.object_id, g.byte_start ROWS UNBOUNDED PRECEDING) - g.byte_length AS before
-          FROM (SELECT * FROM streamhouse.segment AS s WHERE s.slot = inline_oldest.slot AND s.slot > 0
-                  AND EXISTS (SELECT FROM streamhouse.topic AS t WHERE t.topic_id = s.topic_id AND t.deleted_at IS NULL)
-                ORDER BY s.slot, s.object_id LIMIT max_segments) AS g) AS o
-    WHERE o.before < max_bytes
-$$;
-COMMENT ON FUNCTION streamhouse.inline_oldest IS 'The oldest segments of a slot, until they have max_bytes; those of deleted topics are not worth moving.';
-
 CREATE FUNCTION streamhouse.inline_is_due(max_bytes int8) RETURNS bool
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'streamhouse_inline_is_due';
 COMMENT ON FUNCTION streamhouse.inline_is_due IS 'Whether what waits in the ring is enough, streamhouse.inline_move_bytes or max_bytes, or old enough, to move.';
+
+CREATE FUNCTION streamhouse.inline_oldest(max_bytes int8)
+RETURNS TABLE (topic_id int, topic_uuid uuid, partition int, base_offset int8, end_offset int8, object_id int8, slot int2,
+               byte_start int, byte_length int, leader_epoch int)
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'streamhouse_inline_oldest';
+COMMENT ON FUNCTION streamhouse.inline_oldest IS 'The oldest segments of the ring, until they have max_bytes, 20,000 at most, sorted by partition and offset; those of deleted topics are not worth moving.';
 
 CREATE FUNCTION sh_inline_plan(agent_id int, max_bytes int8 DEFAULT 67108864, ttl_ms int DEFAULT 60000, whatever bool DEFAULT false)
 RETURNS TABLE (topic_id int, topic_uuid uuid, partition int, base_offset int8, end_offset int8, object_id int8, slot int2,
                byte_start int, byte_length int, leader_epoch int)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-#variable_conflict use_column
-DECLARE
-    segments_max CONSTANT int := 20000;
-    slots CONSTANT int2[] := ARRAY(SELECT s.slot FROM streamhouse.inline_slot AS s
-                                   WHERE s.state IN ('filling', 'draining', 'sealed') ORDER BY s.state DESC, s.changed_at);
-    at int2;
-    found_bytes int8 := 0;
-    found streamhouse.segment[] := '{}';
-    more streamhouse.segment[];
 BEGIN
     IF max_bytes IS NULL OR max_bytes NOT BETWEEN 1 AND 1073741824 THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'max_bytes must be from 1 to 1073741824';
@@ -188,49 +171,14 @@ BEGIN
     IF whatever IS NOT TRUE AND NOT streamhouse.inline_is_due(max_bytes) THEN
         RETURN;
     END IF;
-    FOREACH at IN ARRAY slots LOOP
-        SELECT coalesce(array_agg(o), '{}') INTO more
-        FROM streamhouse.inline_oldest(at, max_bytes - found_bytes, segments_max - cardinality(found)) AS o;
-        CONTINUE WHEN more = '{}';
-        found := found || more;
-        found_bytes := found_bytes + (SELECT sum(m.byte_length) FROM unnest(more) AS m);
-        EXIT WHEN found_bytes >= max_bytes OR cardinality(found) >= segments_max;
-    END LOOP;
-    RETURN QUERY
-    SELECT f.topic_id, t.topic_uuid, f.partition, f.base_offset, f.end_offset, f.object_id, f.slot, f.byte_start, f.byte_length, f.leader_epoch
-    FROM unnest(found) AS f JOIN streamhouse.topic AS t USING (topic_id)
-    WHERE t.deleted_at IS NULL
-    ORDER BY f.topic_id, f.partition, f.end_offset;
+    RETURN QUERY SELECT o.* FROM streamhouse.inline_oldest(max_bytes) AS o;
 END $$;
 COMMENT ON FUNCTION sh_inline_plan IS 'Inline segments that are to move to an object now, the oldest first up to max_bytes, sorted by partition and offset: none while they are fewer than streamhouse.inline_move_bytes and younger than streamhouse.inline_move_age (unless whatever is true), and none when another agent does this job or this database may not be the owner of its store. The caller has the job for ttl_ms, or until it is dead.';
 
 -- Neighbours in the log that are neighbours in the object become one segment.
 CREATE FUNCTION streamhouse.move_segments(new_object_id int8, topic_ids int[], partitions int[], end_offsets int8[], object_ids int8[], byte_starts int[])
 RETURNS int8
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
-AS $$
-    WITH gone AS (
-        DELETE FROM streamhouse.segment AS g
-        USING unnest(topic_ids, partitions, end_offsets, object_ids, byte_starts) AS w (topic_id, partition, end_offset, object_id, byte_start)
-        WHERE (g.topic_id, g.partition, g.end_offset) = (w.topic_id, w.partition, w.end_offset) AND g.object_id = w.object_id AND g.slot > 0
-        RETURNING g.*, w.byte_start AS new_start
-    ), marked AS (
-        SELECT g.*, lag(g.end_offset) OVER log = g.base_offset AND lag(g.new_start + g.byte_length) OVER log = g.new_start
-                    AND lag(g.leader_epoch) OVER log = g.leader_epoch AS joins
-        FROM gone AS g WINDOW log AS (PARTITION BY g.topic_id, g.partition ORDER BY g.end_offset)
-    ), numbered AS (
-        SELECT m.*, count(*) FILTER (WHERE m.joins IS NOT TRUE) OVER (PARTITION BY m.topic_id, m.partition ORDER BY m.end_offset) AS run
-        FROM marked AS m
-    ), written AS (
-        INSERT INTO streamhouse.segment (topic_id, partition, base_offset, end_offset, object_id, byte_start, byte_length, batches,
-                                         leader_epoch, max_timestamp, running_max_timestamp)
-        SELECT n.topic_id, n.partition, min(n.base_offset), max(n.end_offset), new_object_id, min(n.new_start), sum(n.byte_length),
-               sum(n.batches), min(n.leader_epoch), max(n.max_timestamp), max(n.running_max_timestamp)
-        FROM numbered AS n GROUP BY n.topic_id, n.partition, n.run
-        RETURNING 1
-    )
-    SELECT count(*) FROM gone
-$$;
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'streamhouse_move_segments';
 COMMENT ON FUNCTION streamhouse.move_segments IS 'Puts segments of an object in the place of inline ones that are still there. Gives back how many of those there were.';
 
 CREATE FUNCTION sh_commit_move(agent_id int, object_id int8, object_bytes int8, topic_ids int[], partitions int[], end_offsets int8[],

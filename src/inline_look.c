@@ -1,6 +1,6 @@
 /* inline_look.c: a look at the inline ring, which every agent takes about once a second and which mostly
- * finds nothing to do: whether a slot may turn, and whether enough, or old enough records wait to move.
- * Without plans: what is to be done is found and done by inline.sql. */
+ * finds nothing to do: whether a slot may turn, whether enough, or old enough records wait to move, and which
+ * those are. Without plans: what is to be done is done by inline.sql and inline_move.c. */
 #include "compat.h"
 #include "inline.h"
 
@@ -10,14 +10,20 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "key_scan.h"
+#include "result_rows.h"
 #include "setting.h"
 #include "tables.h"
 #include "utils/timestamp.h"
+#include "utils/uuid.h"
 
 PG_FUNCTION_INFO_V1(streamhouse_inline_look);
 PG_FUNCTION_INFO_V1(streamhouse_inline_is_due);
+PG_FUNCTION_INFO_V1(streamhouse_inline_oldest);
 
-enum { MOVE_SEGMENTS_MAX = 20000 /* sh_inline_plan()'s segments_max */, SLOT_BYTES_IDLE = 65536 };
+enum {
+    MOVE_SEGMENTS_MAX = 20000, /* of one plan */
+    SLOT_BYTES_IDLE = 65536    /* streamhouse.inline_turn_slot()'s an_empty_one_bytes */
+};
 
 #define MIB INT64CONST(1048576)
 
@@ -125,20 +131,40 @@ typedef struct Waiting {
     KeyScan topic;
     int32 topic_id; /* looked up last; 0: none */
     bool topic_lives;
+    pg_uuid_t topic_uuid; /* of one that lives */
 } Waiting;
+
+static void waiting_open(Waiting *waiting)
+{
+    waiting->topic_id = 0;
+    key_scan_open(&waiting->segments, &segments_by_slot, AccessShareLock);
+    key_scan_open(&waiting->topic, &topic_by_id, AccessShareLock);
+}
+
+static void waiting_close(Waiting *waiting)
+{
+    key_scan_close(&waiting->topic);
+    key_scan_close(&waiting->segments);
+}
+
+/* False for one that is not there, or deleted. */
+static bool topic_find(Waiting *waiting, int32 topic_id)
+{
+    bool lives = false;
+    key_scan_set(&waiting->topic, 0, Int32GetDatum(topic_id));
+    if (key_scan_seek(&waiting->topic, ForwardScanDirection)) {
+        (void)key_scan_nullable(&waiting->topic, Anum_topic_deleted_at, &lives);
+        waiting->topic_uuid = *DatumGetUUIDP(key_scan_column(&waiting->topic, Anum_topic_topic_uuid));
+    }
+    return lives;
+}
 
 /* Segments of deleted topics are not worth moving. */
 static bool topic_lives(Waiting *waiting, int32 topic_id)
 {
     if (topic_id != waiting->topic_id) {
-        bool deleted = true;
-        key_scan_set(&waiting->topic, 0, Int32GetDatum(topic_id));
-        if (key_scan_seek(&waiting->topic, ForwardScanDirection)) {
-            (void)key_scan_nullable(&waiting->topic, Anum_topic_deleted_at, &deleted);
-            deleted = !deleted;
-        }
+        waiting->topic_lives = topic_find(waiting, topic_id);
         waiting->topic_id = topic_id;
-        waiting->topic_lives = !deleted;
     }
     return waiting->topic_lives;
 }
@@ -220,16 +246,14 @@ static bool may_be_enough(Waiting *waiting, const Ring *ring, int64 move_bytes)
 
 static bool ring_is_due(const Ring *ring, int64 max_bytes)
 {
-    Waiting waiting = { .topic_id = 0 };
+    Waiting waiting;
     int64 move_bytes = Min(setting_inline_move_bytes_mb * MIB, max_bytes);
-    key_scan_open(&waiting.segments, &segments_by_slot, AccessShareLock);
-    key_scan_open(&waiting.topic, &topic_by_id, AccessShareLock);
+    waiting_open(&waiting);
     int due = oldest_is_due(&waiting, ring);
     if (due == 0) {
         due = may_be_enough(&waiting, ring, move_bytes) && enough_waits(&waiting, ring, move_bytes);
     }
-    key_scan_close(&waiting.topic);
-    key_scan_close(&waiting.segments);
+    waiting_close(&waiting);
     return due > 0;
 }
 
@@ -288,4 +312,110 @@ Datum streamhouse_inline_is_due(PG_FUNCTION_ARGS)
     Ring ring;
     ring_read(&ring);
     PG_RETURN_BOOL(ring_is_due(&ring, PG_GETARG_INT64(0)));
+}
+
+/* ---- Which those are ---- */
+
+typedef struct OldSegment {
+    int32 topic_id;
+    int32 partition;
+    pg_uuid_t topic_uuid;
+    int64 base_offset;
+    int64 end_offset;
+    InlinePlace place;
+    int32 byte_start;
+    int32 byte_length;
+    int32 leader_epoch;
+} OldSegment;
+
+typedef struct OldSegments {
+    OldSegment *segments;
+    int count;
+    int capacity;
+    int64 bytes;
+} OldSegments;
+
+static bool old_segments_are_enough(const OldSegments *found, int64 max_bytes)
+{
+    return found->bytes >= max_bytes || found->count >= MOVE_SEGMENTS_MAX;
+}
+
+static void old_segments_add(OldSegments *found, Waiting *waiting, int16 slot)
+{
+    KeyScan *row = &waiting->segments;
+    if (found->count == found->capacity) {
+        found->capacity *= 2;
+        found->segments = repalloc(found->segments, found->capacity * sizeof(OldSegment));
+    }
+    OldSegment *segment = &found->segments[found->count++];
+    *segment = (OldSegment){
+        .topic_id = key_scan_int32(row, Anum_segment_topic_id),
+        .partition = key_scan_int32(row, Anum_segment_partition),
+        .topic_uuid = waiting->topic_uuid,
+        .base_offset = key_scan_int64(row, Anum_segment_base_offset),
+        .end_offset = key_scan_int64(row, Anum_segment_end_offset),
+        .place = { key_scan_int64(row, Anum_segment_object_id), slot },
+        .byte_start = key_scan_int32(row, Anum_segment_byte_start),
+        .byte_length = key_scan_int32(row, Anum_segment_byte_length),
+        .leader_epoch = key_scan_int32(row, Anum_segment_leader_epoch),
+    };
+    found->bytes += segment->byte_length;
+}
+
+static void old_segments_find(OldSegments *found, const Ring *ring, int64 max_bytes)
+{
+    Waiting waiting;
+    waiting_open(&waiting);
+    for (int i = 0; i < ring->count; i++) {
+        const Slot *slot = &ring->slots[i];
+        bool first = true;
+        while (slot_waits(slot) && !old_segments_are_enough(found, max_bytes) &&
+               waiting_find(&waiting, slot, first)) {
+            old_segments_add(found, &waiting, slot->number);
+            first = false;
+            CHECK_FOR_INTERRUPTS();
+        }
+    }
+    waiting_close(&waiting);
+}
+
+static int old_segments_compare(const void *left, const void *right)
+{
+    const OldSegment *a = left;
+    const OldSegment *b = right;
+    if (a->topic_id != b->topic_id) {
+        return a->topic_id < b->topic_id ? -1 : 1;
+    }
+    if (a->partition != b->partition) {
+        return a->partition < b->partition ? -1 : 1;
+    }
+    return a->end_offset < b->end_offset ? -1 : a->end_offset > b->end_offset;
+}
+
+static void old_segment_put(ResultRows *rows, const OldSegment *segment)
+{
+    Datum values[] = {
+        Int32GetDatum(segment->topic_id),    UUIDPGetDatum(&segment->topic_uuid),
+        Int32GetDatum(segment->partition),   Int64GetDatum(segment->base_offset),
+        Int64GetDatum(segment->end_offset),  Int64GetDatum(segment->place.object_id),
+        Int16GetDatum(segment->place.slot),  Int32GetDatum(segment->byte_start),
+        Int32GetDatum(segment->byte_length), Int32GetDatum(segment->leader_epoch),
+    };
+    result_rows_put(rows, values, NULL);
+}
+
+/* streamhouse.inline_oldest() */
+Datum streamhouse_inline_oldest(PG_FUNCTION_ARGS)
+{
+    Ring ring;
+    ResultRows rows = result_rows_open(fcinfo);
+    OldSegments found = { .capacity = 1024 };
+    found.segments = palloc(found.capacity * sizeof(OldSegment));
+    ring_read(&ring);
+    old_segments_find(&found, &ring, PG_GETARG_INT64(0));
+    qsort(found.segments, found.count, sizeof(OldSegment), old_segments_compare);
+    for (int i = 0; i < found.count; i++) {
+        old_segment_put(&rows, &found.segments[i]);
+    }
+    return (Datum)0;
 }
