@@ -167,7 +167,8 @@ BEGIN
     UPDATE streamhouse.store_owner SET noticed_at = clock_timestamp();
     IF NOT streamhouse.marker_was_synchronous() THEN
         PERFORM FROM streamhouse.agent AS a ORDER BY a.agent_id FOR UPDATE;
-        UPDATE streamhouse.agent SET incarnation = gen_random_uuid(), previous_incarnation = NULL;
+        -- They come back when they have started again; until then they are not alive, also after this start of the server.
+        UPDATE streamhouse.agent SET incarnation = gen_random_uuid(), previous_incarnation = NULL, expires_at = heartbeat_at;
     END IF;
     PERFORM streamhouse.marker_enter('waiting', 'this database was promoted, restored or copied since it last proved that it owns the store: an agent is looking whether another copy does');
 END $$;
@@ -357,7 +358,9 @@ BEGIN
     ELSIF body IS NOT NULL AND streamhouse.marker_era(body) >= (SELECT o.era FROM streamhouse.store_owner AS o) AND body IS DISTINCT FROM mine.next_body THEN
         PERFORM streamhouse.marker_lost('another copy of this database adopted the store at the same time');
     ELSIF body IS NOT NULL THEN
-        UPDATE streamhouse.store_marker SET next_number = NULL, next_body = NULL; -- the owner wrote one more: the next one then
+        -- The owner wrote one more: the next one then, and at once, before it writes that, too.
+        UPDATE streamhouse.store_marker SET next_number = NULL, next_body = NULL, begun_at = NULL;
+        PERFORM pg_notify('streamhouse_owner', '');
     END IF;
 END $$;
 COMMENT ON FUNCTION streamhouse.marker_judge_adoption IS 'Decides likewise after sh_adopt(): whoever writes the marker after the newest has the store.';
