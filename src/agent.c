@@ -203,5 +203,5 @@ Datum streamhouse_agent_require(PG_FUNCTION_ARGS)
                                 : errmsg("agent %d does not exist", PG_GETARG_INT32(0)),
                 errhint("Register with sh_agent_heartbeat()."));
     }
-    PG_RETURN_VOID();
+    PG_RETURN_BOOL(true);
 }

@@ -29,7 +29,8 @@ extern InlinePlace inline_write(Slice batches);
  * lock. */
 extern bytea *inline_read(const InlinePlace *place, int32 start, int32 length);
 
-/* When a row was written, as the active snapshot sees it; false when it is not there any more. Keeps no lock. */
+/* When a row was written, as the active snapshot sees it; false when it is not there any more. Keeps no lock.
+ */
 extern bool inline_written_at(const InlinePlace *place, TimestampTz *written_at);
 
 /* Bytes that a slot takes on disk, with its index. */

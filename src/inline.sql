@@ -125,13 +125,12 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
+    is_known CONSTANT bool := streamhouse.agent_require(agent_id); -- costs less than PERFORM
     at streamhouse.inline_slot;
-    turns bool;
+    look record := streamhouse.inline_look(max_bytes);
 BEGIN
-    PERFORM streamhouse.agent_require(agent_id);
     turned := false;
-    SELECT l.turns, l.moves, l.ring_bytes, l.waiting_bytes INTO turns, moves, ring_bytes, waiting_bytes FROM streamhouse.inline_look(max_bytes) AS l;
-    IF turns AND pg_try_advisory_xact_lock(7310590, 3) THEN
+    IF look.turns AND pg_try_advisory_xact_lock(7310590, 3) THEN
         IF NOT EXISTS (SELECT FROM streamhouse.inline_slot) THEN
             INSERT INTO streamhouse.inline_slot (slot, state)
             SELECT n, CASE n WHEN 1 THEN 'filling' ELSE 'empty' END::streamhouse.slot_state FROM generate_series(1, 8) AS n;
@@ -140,8 +139,11 @@ BEGIN
             turned := streamhouse.inline_turn_slot(at);
             EXIT WHEN turned;
         END LOOP;
-        SELECT l.moves, l.ring_bytes, l.waiting_bytes INTO moves, ring_bytes, waiting_bytes FROM streamhouse.inline_look(max_bytes) AS l;
+        look := streamhouse.inline_look(max_bytes);
     END IF;
+    ring_bytes := look.ring_bytes;
+    waiting_bytes := look.waiting_bytes;
+    moves := look.moves;
 END $$;
 COMMENT ON FUNCTION sh_inline_turn IS 'Does one step of the inline ring''s turning, if one is due: call it again while turned is true. ring_bytes: the ring''s size on disk; waiting_bytes: without the slots whose records have all moved; moves: sh_inline_plan(agent_id, max_bytes) is worth a call.';
 

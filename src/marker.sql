@@ -167,8 +167,7 @@ BEGIN
     UPDATE streamhouse.store_owner SET noticed_at = clock_timestamp();
     IF NOT streamhouse.marker_was_synchronous() THEN
         PERFORM FROM streamhouse.agent AS a ORDER BY a.agent_id FOR UPDATE;
-        -- They come back when they have started again; until then they are not alive, also after this start of the server.
-        UPDATE streamhouse.agent SET incarnation = gen_random_uuid(), previous_incarnation = NULL, expires_at = heartbeat_at;
+        UPDATE streamhouse.agent SET incarnation = gen_random_uuid(), previous_incarnation = NULL;
     END IF;
     PERFORM streamhouse.marker_enter('waiting', 'this database was promoted, restored or copied since it last proved that it owns the store: an agent is looking whether another copy does');
 END $$;
@@ -301,6 +300,9 @@ DECLARE
 BEGIN
     IF owner.state = 'waiting' AND NOT streamhouse.marker_was_synchronous() THEN
         PERFORM streamhouse.marker_begin_era((SELECT m.found_era FROM streamhouse.store_marker AS m));
+    ELSIF owner.state = 'waiting' THEN
+        PERFORM pg_advisory_xact_lock(7310590, 1);
+        PERFORM streamhouse.timeline_follow(); -- before anybody may append, not with the first heartbeat after that
     END IF;
     UPDATE streamhouse.store_owner AS o SET server = streamhouse.server_identity() WHERE o.server <> streamhouse.server_identity();
     PERFORM streamhouse.marker_enter('owner', NULL);
@@ -366,7 +368,7 @@ END $$;
 COMMENT ON FUNCTION streamhouse.marker_judge_adoption IS 'Decides likewise after sh_adopt(): whoever writes the marker after the newest has the store.';
 
 -- What comes next, with its content, is committed before an agent writes it.
-CREATE FUNCTION streamhouse.marker_register() RETURNS void
+CREATE FUNCTION streamhouse.marker_register(now_at timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -374,13 +376,14 @@ DECLARE
 BEGIN
     SELECT CASE o.state WHEN 'adopting' THEN greatest(m.number, m.found_number) ELSE m.number END + 1 INTO due_number
     FROM streamhouse.store_owner AS o, streamhouse.store_marker AS m;
-    UPDATE streamhouse.store_marker AS m SET next_number = due_number, next_body = streamhouse.marker_body(due_number)
-    WHERE m.next_number IS DISTINCT FROM due_number;
+    UPDATE streamhouse.store_marker AS m
+    SET begun_at = now_at, next_number = due_number,
+        next_body = CASE WHEN m.next_number IS DISTINCT FROM due_number THEN streamhouse.marker_body(due_number) ELSE m.next_body END;
 END $$;
-COMMENT ON FUNCTION streamhouse.marker_register IS 'Writes down which marker is to be written next, and with which content, if that is not done yet.';
+COMMENT ON FUNCTION streamhouse.marker_register IS 'Writes down which marker is to be written now, and with which content, if that is not done yet.';
 
 -- In waiting, an original that lives has the time to show itself; it writes a marker every interval.
-CREATE FUNCTION streamhouse.marker_task() RETURNS text
+CREATE FUNCTION streamhouse.marker_task(now_at timestamptz) RETURNS text
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -389,12 +392,13 @@ BEGIN
     IF owner.state = 'lost'
        OR (owner.state = 'waiting' AND NOT streamhouse.marker_was_synchronous()
            AND owner.noticed_at + 4 * streamhouse.marker_interval() > clock_timestamp()) THEN
+        UPDATE streamhouse.store_marker SET begun_at = now_at;
         RETURN 'look';
     END IF;
-    PERFORM streamhouse.marker_register();
+    PERFORM streamhouse.marker_register(now_at);
     RETURN 'write';
 END $$;
-COMMENT ON FUNCTION streamhouse.marker_task IS 'What an agent is to do now: write the next marker, or look only.';
+COMMENT ON FUNCTION streamhouse.marker_task IS 'What an agent is told to do at now_at: write the next marker, or look only.';
 
 CREATE FUNCTION streamhouse.marker_due_ms() RETURNS int
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'streamhouse_marker_due_ms';
@@ -423,9 +427,9 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
+    is_known CONSTANT bool := streamhouse.agent_require(agent_id); -- costs less than PERFORM
     now_at CONSTANT timestamptz := clock_timestamp();
 BEGIN
-    PERFORM streamhouse.agent_require(agent_id);
     IF streamhouse.marker_is_elsewhere() THEN
         PERFORM streamhouse.marker_notice();
     END IF;
@@ -433,8 +437,7 @@ BEGIN
     due_ms := streamhouse.marker_due_ms();
     IF due_ms <= 0 AND streamhouse.job_take('marker', agent_id, 10 * streamhouse.marker_interval()) THEN
         PERFORM streamhouse.marker_lock();
-        task := streamhouse.marker_task();
-        UPDATE streamhouse.store_marker AS m SET begun_at = now_at;
+        task := streamhouse.marker_task(now_at);
         due_ms := streamhouse.marker_due_ms();
         -- A promoted standby must know which marker may be there.
         IF current_setting('synchronous_commit') IN ('off', 'local', 'remote_write') THEN
@@ -498,6 +501,8 @@ BEGIN
             HINT = 'Start an agent with this database and the store that it is to have, wait until /ready tells of the owner marker, and call sh_adopt() again.';
     END IF;
     IF owner.state <> 'adopting' THEN
+        -- The original's agents, which have not come here, are not to lead, though they count as alive for a while.
+        UPDATE streamhouse.agent AS a SET expires_at = a.heartbeat_at WHERE a.heartbeat_at < owner.noticed_at;
         PERFORM streamhouse.marker_begin_era(marker.found_era);
         UPDATE streamhouse.store_owner SET incarnation = gen_random_uuid();
         UPDATE streamhouse.store_marker SET next_number = NULL, next_body = NULL;

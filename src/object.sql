@@ -2,9 +2,9 @@
 -- the reaper. Nothing is deleted on an error path: sh_reap() alone decides, under the object's row lock, which a commit
 -- takes too. It runs in one transaction at a time and does a bounded amount of work, so it is called again and again.
 
-CREATE FUNCTION streamhouse.agent_require(agent_id int) RETURNS void
+CREATE FUNCTION streamhouse.agent_require(agent_id int) RETURNS bool
 LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'streamhouse_agent_require';
-COMMENT ON FUNCTION streamhouse.agent_require IS 'Raises 42704 when no agent has that id.';
+COMMENT ON FUNCTION streamhouse.agent_require IS 'Raises 42704 when no agent has that id; else true.';
 
 CREATE FUNCTION sh_reserve_objects(agent_id int, count int, ttl_ms int8 DEFAULT NULL) RETURNS TABLE (object_id int8, key text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp

@@ -108,10 +108,9 @@ CREATE FUNCTION sh_prune() RETURNS bool
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    has record;
+    has record := streamhouse.prune_look();
     pruned int := 0;
 BEGIN
-    SELECT * INTO has FROM streamhouse.prune_look();
     IF NOT (has.deleted_topics OR has.trims OR has.producers OR has.answers OR has.notices OR has.groups) OR NOT pg_try_advisory_xact_lock(7310590, 4) THEN
         RETURN false;
     END IF;
