@@ -375,12 +375,17 @@ AS $$
 DECLARE
     began CONSTANT timestamptz := clock_timestamp();
     signature CONSTANT int8 := streamhouse.topics_signature();
-    news CONSTANT int[] := streamhouse.groups_with_news(signature);
     lost CONSTANT int[] := ARRAY(SELECT l.group_id FROM streamhouse.groups_with_lost() AS l);
+    news int[];
     due record;
 BEGIN
     refreshed := 0;
     more := false;
+    IF lost = '{}' AND NOT EXISTS (SELECT FROM streamhouse.consumer_group AS g
+                                   WHERE g.group_type = 'consumer' AND (g.group_epoch > g.target_epoch OR g.topics_seen IS DISTINCT FROM signature)) THEN
+        RETURN; -- as nearly always
+    END IF;
+    news := streamhouse.groups_with_news(signature);
     FOR due IN SELECT g.group_id, g.group_id = ANY (news) AS has_news FROM streamhouse.consumer_group AS g
                WHERE g.group_type = 'consumer'
                  AND (g.group_epoch > g.target_epoch OR g.group_id = ANY (lost) OR g.group_id = ANY (news)) LOOP
@@ -428,13 +433,14 @@ CREATE FUNCTION sh_group_step() RETURNS bool
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+    look CONSTANT record := streamhouse.prune_look();
     more bool;
 BEGIN
-    IF NOT (streamhouse.prune_look()).groups THEN
+    IF NOT look.groups THEN
         RETURN NULL;
     END IF;
     more := (streamhouse.groups_refresh('50 ms')).more;
-    IF NOT more THEN
+    IF NOT more AND look.deleted_topics THEN
         PERFORM streamhouse.group_forget_deleted();
     END IF;
     RETURN more;
