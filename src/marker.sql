@@ -304,8 +304,12 @@ BEGIN
         PERFORM pg_advisory_xact_lock(7310590, 1);
         PERFORM streamhouse.timeline_follow(); -- before anybody may append, not with the first heartbeat after that
     END IF;
-    UPDATE streamhouse.store_owner AS o SET server = streamhouse.server_identity() WHERE o.server <> streamhouse.server_identity();
-    PERFORM streamhouse.marker_enter('owner', NULL);
+    IF owner.server <> streamhouse.server_identity() THEN
+        UPDATE streamhouse.store_owner SET server = streamhouse.server_identity();
+    END IF;
+    IF owner.state <> 'owner' OR owner.reason IS NOT NULL THEN
+        PERFORM streamhouse.marker_enter('owner', NULL);
+    END IF;
     UPDATE streamhouse.store_marker AS m
     SET number = marker_proved.number, next_number = NULL, next_body = NULL, proved_at = marker_proved.begun_at,
         proved_start = streamhouse.server_started_at(),
@@ -460,10 +464,10 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
+    is_known CONSTANT bool := streamhouse.agent_require(agent_id);
     begun_at CONSTANT timestamptz := to_timestamp(begun_us / 1000000.0);
     state streamhouse.ownership_state;
 BEGIN
-    PERFORM streamhouse.agent_require(agent_id);
     IF numbers IS NULL OR array_position(numbers, NULL) IS NOT NULL OR begun_us IS NULL OR begun_at > clock_timestamp() THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'a look at the owner markers needs the numbers that were found and the time from sh_marker_begin()';
     END IF;
