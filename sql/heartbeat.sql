@@ -6,7 +6,7 @@ CREATE EXTENSION streamhouse;
 -- The columns are where src/tables.h says.
 SELECT c.relname, string_agg(a.attname, ' ' ORDER BY a.attnum) AS columns
 FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0
-WHERE c.relnamespace = 'streamhouse'::regnamespace AND c.relname IN ('agent', 'cluster', 'job')
+WHERE c.relnamespace = 'streamhouse'::regnamespace AND c.relname IN ('agent', 'cluster', 'job', 'store_owner', 'store_marker', 'inline_slot')
 GROUP BY c.relname ORDER BY c.relname;
 
 CREATE FUNCTION pg_temp.beat(known int8, stats jsonb DEFAULT NULL, OUT agent_id int, OUT lease_version int8, OUT changed bool, OUT leases int) LANGUAGE sql AS $$

@@ -60,9 +60,12 @@ SELECT convert_from(r.bytes, 'UTF8') FROM streamhouse.segment AS s, sh_read_inli
 WHERE s.topic_id = :topic AND s.byte_length = 100000;
 
 -- Nothing moves while it is young and little; then all of it, in the order of the log.
-SELECT count(*) FROM sh_inline_turn(:agent);
+SELECT turned, moves FROM sh_inline_turn(:agent);
 SELECT count(*) FROM sh_inline_plan(:agent);
+SELECT moves FROM sh_inline_turn(:agent, max_bytes => 100030);
+SELECT moves FROM sh_inline_turn(:agent, max_bytes => 100031);
 SET streamhouse.inline_move_age = 0;
+SELECT moves FROM sh_inline_turn(:agent);
 CREATE TEMP TABLE plan AS SELECT * FROM sh_inline_plan(:agent);
 SELECT topic_id = :topic AS here, partition, base_offset, end_offset, slot, byte_start, byte_length, leader_epoch FROM plan;
 SELECT count(*) FROM sh_inline_plan(:agent, max_bytes => 1);
@@ -89,6 +92,7 @@ SELECT state, bytes FROM streamhouse.object WHERE object_id = :object;
 SELECT object_id AS late FROM sh_reserve_objects(:agent, 1) \gset
 SELECT sh_commit_move(:agent, :late, 200000, array_agg(topic_id), array_agg(partition), array_agg(end_offset), array_agg(object_id), array_agg(48)) AS moved FROM plan;
 SELECT state FROM streamhouse.object WHERE object_id = :late;
+SELECT moves FROM sh_inline_turn(:agent);
 SELECT count(*) FROM sh_inline_plan(:agent);
 -- The next commit goes on where the log ends.
 SELECT status, base_offset FROM sh_commit_inline(:agent, :call + 5, 'x', streamhouse.pack_commit_row(:topic, 0, 5, byte_length => 1));
@@ -105,9 +109,9 @@ SELECT turned FROM sh_inline_turn(:agent);
 SELECT turned FROM sh_inline_turn(:agent);
 SELECT slot, state FROM streamhouse.inline_slot WHERE state <> 'empty' ORDER BY slot;
 UPDATE streamhouse.segment SET slot = 2 WHERE topic_id = :topic AND slot = 1;
-SELECT turned FROM sh_inline_turn(:agent);
-SELECT slot, state FROM streamhouse.inline_slot WHERE state <> 'empty' ORDER BY slot;
 SELECT turned, ring_bytes > waiting_bytes AS less_waits FROM sh_inline_turn(:agent);
+SELECT slot, state FROM streamhouse.inline_slot WHERE state <> 'empty' ORDER BY slot;
+SELECT turned, ring_bytes > waiting_bytes AS less_waits, ring_bytes = pg_total_relation_size('streamhouse.inline_2') AS one_is_left FROM sh_inline_turn(:agent);
 SELECT slot, state FROM streamhouse.inline_slot WHERE state <> 'empty' ORDER BY slot;
 SELECT count(*) AS in_slot_1 FROM streamhouse.inline_1;
 -- A ring of full slots keeps filling the last one.
@@ -124,7 +128,9 @@ UPDATE streamhouse.inline_slot SET state = 'empty' WHERE slot <> 2;
 SELECT sh_inline_turn(0);
 SELECT * FROM sh_inline_plan(:agent, max_bytes => 0);
 
+SELECT moves FROM sh_inline_turn(:agent);
 SELECT sh_delete_topic('inline');
+SELECT moves FROM sh_inline_turn(:agent); -- those of deleted topics are not worth it
 SELECT count(*) FROM sh_inline_plan(:agent, whatever => true);
 DROP EXTENSION streamhouse;
 CREATE EXTENSION streamhouse;

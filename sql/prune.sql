@@ -4,6 +4,9 @@ DROP EXTENSION IF EXISTS streamhouse;
 CREATE EXTENSION streamhouse;
 RESET client_min_messages;
 
+-- where there is nothing, nothing is done, and nobody need ask for groups often
+SELECT sh_prune(), sh_group_step();
+
 -- of a producer's rows the newest stays, wherever the sweep's windows end, until it is too old
 SET streamhouse.reap_rows_max = 4;
 INSERT INTO streamhouse.producer

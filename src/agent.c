@@ -34,6 +34,7 @@
 
 PG_FUNCTION_INFO_V1(streamhouse_agent_renew_only);
 PG_FUNCTION_INFO_V1(streamhouse_agent_renewed_only);
+PG_FUNCTION_INFO_V1(streamhouse_agent_require);
 
 enum Argument {
     NAME,
@@ -71,6 +72,7 @@ static const AttrNumber said_columns[SAID_COUNT] = {
 enum { US_PER_MS = 1000 };
 
 static const KeyScanSpec agent_by_name = { "agent", "agent_name_key", 1, { KEY_TEXT_EQUAL } };
+static const KeyScanSpec agent_by_id = { "agent", "agent_pkey", 1, { KEY_INT4_EQUAL } };
 static const KeyScanSpec notice_by_agent = { "lease_notice", "lease_notice_agent", 1, { KEY_INT4_EQUAL } };
 static const KeyScanSpec clusters = { "cluster", "cluster_pkey", 0 };
 static const KeyScanSpec stale_epochs = { "stale_epoch", "stale_epoch_pkey", 0 };
@@ -191,4 +193,15 @@ Datum streamhouse_agent_renew_only(PG_FUNCTION_ARGS)
     }
     renewal_end = is_alone ? XactLastRecEnd : InvalidXLogRecPtr;
     PG_RETURN_INT32(agent_id);
+}
+
+Datum streamhouse_agent_require(PG_FUNCTION_ARGS)
+{
+    if (PG_ARGISNULL(0) || !key_scan_any(&agent_by_id, PG_GETARG_DATUM(0))) {
+        ereport(ERROR, errcode(ERRCODE_UNDEFINED_OBJECT),
+                PG_ARGISNULL(0) ? errmsg("agent null does not exist")
+                                : errmsg("agent %d does not exist", PG_GETARG_INT32(0)),
+                errhint("Register with sh_agent_heartbeat()."));
+    }
+    PG_RETURN_BOOL(true);
 }

@@ -107,10 +107,11 @@ $$;
 COMMENT ON FUNCTION sh_broker_configs IS 'Broker configs that were set for an agent or, where it has none of its own, for all of them: what it is to put over its settings.';
 
 CREATE FUNCTION streamhouse.broker_config_set(name text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT c.value FROM streamhouse.broker_config AS c WHERE c.agent_id = 0 AND c.name = broker_config_set.name
-$$;
+BEGIN
+    RETURN (SELECT c.value FROM streamhouse.broker_config AS c WHERE c.agent_id = 0 AND c.name = broker_config_set.name);
+END $$;
 COMMENT ON FUNCTION streamhouse.broker_config_set IS 'What a broker config was set to for the whole cluster; null: nothing was set.';
 
 -- A negative number means no limit, in whatever unit.

@@ -37,38 +37,43 @@ $$;
 COMMENT ON FUNCTION streamhouse.member_topics IS 'Topics that the member''s regular expression stands for.';
 
 CREATE FUNCTION streamhouse.member_seen_at(member streamhouse.group_member) RETURNS timestamptz
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT greatest(member.last_seen, (SELECT max(s.seen_at) FROM streamhouse.group_seen AS s
-                                       WHERE s.group_id = member.group_id AND s.member_id = member.member_id))
-$$;
+BEGIN
+    RETURN greatest(member.last_seen, (SELECT max(s.seen_at) FROM streamhouse.group_seen AS s
+                                       WHERE s.group_id = member.group_id AND s.member_id = member.member_id));
+END $$;
 COMMENT ON FUNCTION streamhouse.member_seen_at IS 'When the member was last seen, to a quarter of its timeout.';
 
 -- The time is extended by the quarter to which it is known, so that nobody is expired too early. After a start of the
 -- server Kafka clients get one timeout to come back.
 CREATE FUNCTION streamhouse.member_is_alive(member streamhouse.group_member) RETURNS bool
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT (member.backend_pid IS NULL
+BEGIN
+    RETURN (member.backend_pid IS NULL
             OR EXISTS (SELECT FROM pg_stat_get_activity(member.backend_pid) AS a WHERE a.backend_start = member.backend_start))
        AND clock_timestamp() < greatest(streamhouse.member_seen_at(member), streamhouse.server_started_at())
                                + make_interval(secs => member.session_timeout_ms * 1.25 / 1000)
        AND (member.revoking_since IS NULL
-            OR clock_timestamp() < member.revoking_since + make_interval(secs => member.rebalance_timeout_ms / 1000.0))
-$$;
+            OR clock_timestamp() < member.revoking_since + make_interval(secs => member.rebalance_timeout_ms / 1000.0));
+END $$;
 COMMENT ON FUNCTION streamhouse.member_is_alive IS 'Whether a member still counts: it was seen within its timeout, lets go of partitions in time, and its session, if it is one, exists.';
 
 -- Without a function's call for the many that are in time.
 CREATE FUNCTION streamhouse.groups_with_lost(only_group int DEFAULT NULL) RETURNS TABLE (group_id int, member_ids text[])
-LANGUAGE sql VOLATILE ROWS 1 SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE ROWS 1 SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     SELECT m.group_id, array_agg(m.member_id) FROM streamhouse.group_member AS m
     WHERE (only_group IS NULL OR m.group_id = only_group)
       AND (m.backend_pid IS NOT NULL OR m.revoking_since IS NOT NULL
            OR m.last_seen + m.session_timeout_ms * interval '0.00125 s' <= clock_timestamp())
       AND NOT streamhouse.member_is_alive(m)
-    GROUP BY m.group_id
-$$;
+    GROUP BY m.group_id;
+END $$;
 COMMENT ON FUNCTION streamhouse.groups_with_lost IS 'Members that do not count any more, of one group or (null) of all.';
 
 -- Rows of group_seen may be locked by a transaction that has polled and rests: those stay for sh_group_tick().
@@ -126,14 +131,15 @@ $$;
 COMMENT ON FUNCTION streamhouse.group_topics_hash IS 'What consumer_group.topics_hash is to be: it differs when a topic came, went or grew.';
 
 CREATE FUNCTION streamhouse.topics_signature() RETURNS int8
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT coalesce((SELECT bit_xor(hashint8extended(t.topic_id::int8 << 32 | t.partitions, 1))
-                     FROM streamhouse.topic AS t WHERE t.deleted_at IS NULL), 0)
-         # coalesce((SELECT bit_xor(hashtextextended(concat_ws(',', g.topic_id, g.prefix, g.role::oid), 2))
-                     FROM streamhouse.topic_grant AS g WHERE g.privilege = 'consume'), 0)
-         # coalesce((SELECT bit_xor(hashint8extended(a.roleid::int8 << 32 | a.member::int8, 3)) FROM pg_auth_members AS a), 0)
-$$;
+BEGIN
+    RETURN (SELECT coalesce((SELECT bit_xor(hashint8extended(t.topic_id::int8 << 32 | t.partitions, 1))
+                             FROM streamhouse.topic AS t WHERE t.deleted_at IS NULL), 0)
+                 # coalesce((SELECT bit_xor(hashtextextended(concat_ws(',', g.topic_id, g.prefix, g.role::oid), 2))
+                             FROM streamhouse.topic_grant AS g WHERE g.privilege = 'consume'), 0)
+                 # coalesce((SELECT bit_xor(hashint8extended(a.roleid::int8 << 32 | a.member::int8, 3)) FROM pg_auth_members AS a), 0));
+END $$;
 COMMENT ON FUNCTION streamhouse.topics_signature IS 'A number that differs when topics came, went or grew, or somebody else may consume from them: only then can members'' subscriptions stand for other partitions.';
 
 CREATE FUNCTION streamhouse.group_has_regex(group_id int) RETURNS bool
@@ -325,23 +331,24 @@ COMMENT ON FUNCTION streamhouse.group_refresh IS 'Removes members that are gone,
 
 -- Whose topics are as they were is found out for all groups together.
 CREATE FUNCTION streamhouse.groups_with_news(signature int8) RETURNS int[]
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-    WITH doubted AS MATERIALIZED (
-        SELECT g.group_id, g.topics_hash FROM streamhouse.consumer_group AS g
-        WHERE g.group_type = 'consumer' AND g.topics_seen IS DISTINCT FROM signature
-    ), subscribed AS (
-        SELECT DISTINCT d.group_id, n.name FROM doubted AS d
-        JOIN streamhouse.group_member AS m USING (group_id)
-        CROSS JOIN LATERAL unnest(m.subscribed_topics || m.resolved_topics) AS n (name)
-    ), hashed AS (
-        SELECT s.group_id, md5(string_agg(t.topic_id || ':' || t.partitions, ',' ORDER BY t.topic_id)) AS topics_hash
-        FROM subscribed AS s JOIN streamhouse.topic AS t ON t.name = s.name AND t.deleted_at IS NULL
-        GROUP BY s.group_id
-    )
-    SELECT coalesce(array_agg(d.group_id), '{}') FROM doubted AS d LEFT JOIN hashed AS h USING (group_id)
-    WHERE coalesce(h.topics_hash, '') <> d.topics_hash OR streamhouse.group_has_regex(d.group_id)
-$$;
+BEGIN
+    RETURN (WITH doubted AS MATERIALIZED (
+                SELECT g.group_id, g.topics_hash FROM streamhouse.consumer_group AS g
+                WHERE g.group_type = 'consumer' AND g.topics_seen IS DISTINCT FROM signature
+            ), subscribed AS (
+                SELECT DISTINCT d.group_id, n.name FROM doubted AS d
+                JOIN streamhouse.group_member AS m USING (group_id)
+                CROSS JOIN LATERAL unnest(m.subscribed_topics || m.resolved_topics) AS n (name)
+            ), hashed AS (
+                SELECT s.group_id, md5(string_agg(t.topic_id || ':' || t.partitions, ',' ORDER BY t.topic_id)) AS topics_hash
+                FROM subscribed AS s JOIN streamhouse.topic AS t ON t.name = s.name AND t.deleted_at IS NULL
+                GROUP BY s.group_id
+            )
+            SELECT coalesce(array_agg(d.group_id), '{}') FROM doubted AS d LEFT JOIN hashed AS h USING (group_id)
+            WHERE coalesce(h.topics_hash, '') <> d.topics_hash OR streamhouse.group_has_regex(d.group_id));
+END $$;
 COMMENT ON FUNCTION streamhouse.groups_with_news IS 'Groups that may have other partitions, as topics changed since topics_seen, and those with a regular expression.';
 
 CREATE FUNCTION streamhouse.group_refresh_counted(group_id int, has_news bool) RETURNS int
@@ -368,12 +375,17 @@ AS $$
 DECLARE
     began CONSTANT timestamptz := clock_timestamp();
     signature CONSTANT int8 := streamhouse.topics_signature();
-    news CONSTANT int[] := streamhouse.groups_with_news(signature);
     lost CONSTANT int[] := ARRAY(SELECT l.group_id FROM streamhouse.groups_with_lost() AS l);
+    news int[];
     due record;
 BEGIN
     refreshed := 0;
     more := false;
+    IF lost = '{}' AND NOT EXISTS (SELECT FROM streamhouse.consumer_group AS g
+                                   WHERE g.group_type = 'consumer' AND (g.group_epoch > g.target_epoch OR g.topics_seen IS DISTINCT FROM signature)) THEN
+        RETURN; -- as nearly always
+    END IF;
+    news := streamhouse.groups_with_news(signature);
     FOR due IN SELECT g.group_id, g.group_id = ANY (news) AS has_news FROM streamhouse.consumer_group AS g
                WHERE g.group_type = 'consumer'
                  AND (g.group_epoch > g.target_epoch OR g.group_id = ANY (lost) OR g.group_id = ANY (news)) LOOP
@@ -393,16 +405,17 @@ END $$;
 COMMENT ON FUNCTION streamhouse.groups_refresh IS 'Looks after the groups that it is due for, until it took as long as budget; more: some are left. Says how many changed.';
 
 CREATE FUNCTION streamhouse.group_forget_deleted() RETURNS void
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
+BEGIN
     DELETE FROM streamhouse.group_offset AS d
     USING (SELECT o.group_id, o.topic_id, o.partition, o.commit_id
            FROM streamhouse.topic AS t CROSS JOIN streamhouse.consumer_group AS g
            JOIN streamhouse.group_offset AS o USING (group_id, topic_id)
            WHERE t.deleted_at IS NOT NULL
            FOR UPDATE OF o SKIP LOCKED) AS f
-    WHERE (d.group_id, d.topic_id, d.partition, d.commit_id) = (f.group_id, f.topic_id, f.partition, f.commit_id)
-$$;
+    WHERE (d.group_id, d.topic_id, d.partition, d.commit_id) = (f.group_id, f.topic_id, f.partition, f.commit_id);
+END $$;
 COMMENT ON FUNCTION streamhouse.group_forget_deleted IS 'Removes committed offsets of topics that were deleted.';
 
 CREATE FUNCTION sh_group_tick() RETURNS int
@@ -420,11 +433,16 @@ CREATE FUNCTION sh_group_step() RETURNS bool
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    more CONSTANT bool := (streamhouse.groups_refresh('50 ms')).more;
+    look CONSTANT record := streamhouse.prune_look();
+    more bool;
 BEGIN
-    IF NOT more THEN
+    IF NOT look.groups THEN
+        RETURN NULL;
+    END IF;
+    more := (streamhouse.groups_refresh('50 ms')).more;
+    IF NOT more AND look.deleted_topics THEN
         PERFORM streamhouse.group_forget_deleted();
     END IF;
     RETURN more;
 END $$;
-COMMENT ON FUNCTION sh_group_step IS 'What sh_group_tick() does, for about 50 ms at a time, so that no group is locked for long: true when there is more to do, and it should be called again at once.';
+COMMENT ON FUNCTION sh_group_step IS 'What sh_group_tick() does, for about 50 ms at a time, so that no group is locked for long: true when there is more to do, and it should be called again at once; null when there are no groups, and it may be called less often.';

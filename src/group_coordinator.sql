@@ -96,8 +96,13 @@ END $$;
 COMMENT ON FUNCTION sh_claim_group IS 'Makes an agent the coordinator of a group, with a higher coordinator_epoch, and gives back its last generation: a row per member, or one with nulls when it has none; no row when there is no such group and create_it is false. is_consumer: its members speak KIP-848''s protocol, or are sessions. SH015: the agent is not alive. SH016: another agent that is alive coordinates the group. SH024: no group may have that name.';
 
 CREATE FUNCTION sh_orphan_groups(agent_id int, own bool, after text, most int) RETURNS SETOF text
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM streamhouse.consumer_group AS g WHERE g.group_type = 'classic' AND g.emptied_at IS NULL) THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
     WITH live AS MATERIALIZED (SELECT streamhouse.coordinating_agent_ids() AS ids)
     SELECT g.name
     FROM live CROSS JOIN streamhouse.consumer_group AS g
@@ -106,6 +111,6 @@ AS $$
                ELSE streamhouse.coordinator_choose(g.name, live.ids) = sh_orphan_groups.agent_id END
       AND g.name COLLATE "C" > after
     ORDER BY g.name COLLATE "C"
-    LIMIT most
-$$;
+    LIMIT most;
+END $$;
 COMMENT ON FUNCTION sh_orphan_groups IS 'Classic groups with members that the agent is to claim, though nobody asks for them, so that members who vanished with their coordinator expire: those whose coordinator is dead, or that have none, and that hashing gives to this agent; of those that it coordinates already, the ones that were consumer groups until now; own: all of them (it has started, and knows nothing of them). In the order of their names, from after on.';

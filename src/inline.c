@@ -110,11 +110,17 @@ static int64 table_size(Oid table)
     return DatumGetInt64(DirectFunctionCall1(pg_total_relation_size, ObjectIdGetDatum(table)));
 }
 
+int64 inline_slot_bytes(int16 slot)
+{
+    Assert(slot >= 1 && slot <= INLINE_SLOTS);
+    return table_size(streamhouse_relation(ring[slot - 1].table));
+}
+
 static int64 ring_size(void)
 {
     int64 size = 0;
-    for (int i = 0; i < INLINE_SLOTS; i++) {
-        size += table_size(streamhouse_relation(ring[i].table));
+    for (int16 slot = 1; slot <= INLINE_SLOTS; slot++) {
+        size += inline_slot_bytes(slot);
     }
     return size;
 }
@@ -220,9 +226,32 @@ static int32 piece_read(KeyScan *scan, uint8 *target, int32 start, int32 length,
     return done;
 }
 
-bytea *inline_read(const InlinePlace *place, int32 start, int32 length)
-{
+/* A scan of the slot that was read last. */
+typedef struct RingReader {
     KeyScan scan;
+    int16 slot; /* 0: none is open */
+} RingReader;
+
+static void reader_close(RingReader *reader)
+{
+    if (reader->slot > 0) {
+        key_scan_release(&reader->scan, AccessShareLock);
+        reader->slot = 0;
+    }
+}
+
+static void reader_turn_to(RingReader *reader, int16 slot)
+{
+    if (reader->slot != slot) {
+        reader_close(reader);
+        key_scan_open(&reader->scan, &ring[slot - 1].from_piece, AccessShareLock);
+        reader->slot = slot;
+    }
+}
+
+static bytea *reader_read(RingReader *reader, const InlinePlace *place, int32 start, int32 length)
+{
+    KeyScan *scan = &reader->scan;
     bytea *bytes = NULL;
     int32 done = 0;
     if (place->slot < 1 || place->slot > INLINE_SLOTS) {
@@ -230,19 +259,41 @@ bytea *inline_read(const InlinePlace *place, int32 start, int32 length)
                 errhint("Slots have the numbers 1 to %d; see streamhouse.segment.", INLINE_SLOTS));
     }
     length = Min(length, INLINE_ROW_BYTES_MAX);
-    key_scan_open(&scan, &ring[place->slot - 1].from_piece, AccessShareLock);
-    key_scan_set(&scan, 0, Int64GetDatum(place->object_id));
-    key_scan_set(&scan, 1, Int32GetDatum(start - start % INLINE_PIECE_BYTES));
-    for (bool found = key_scan_seek(&scan, ForwardScanDirection); found && done < length;
-         found = key_scan_next(&scan, ForwardScanDirection)) {
+    reader_turn_to(reader, place->slot);
+    key_scan_set(scan, 0, Int64GetDatum(place->object_id));
+    key_scan_set(scan, 1, Int32GetDatum(start - start % INLINE_PIECE_BYTES));
+    for (bool found = key_scan_seek(scan, ForwardScanDirection); found && done < length;
+         found = done < length && key_scan_next(scan, ForwardScanDirection)) {
         bytes = bytes ? bytes : palloc((Size)VARHDRSZ + length);
-        done = piece_read(&scan, (uint8 *)VARDATA(bytes), start, length, done);
+        done = piece_read(scan, (uint8 *)VARDATA(bytes), start, length, done);
     }
     if (bytes) {
         SET_VARSIZE(bytes, VARHDRSZ + done);
     }
-    key_scan_release(&scan, AccessShareLock);
     return bytes;
+}
+
+bytea *inline_read(const InlinePlace *place, int32 start, int32 length)
+{
+    RingReader reader = { .slot = 0 };
+    bytea *bytes = reader_read(&reader, place, start, length);
+    reader_close(&reader);
+    return bytes;
+}
+
+bool inline_written_at(const InlinePlace *place, TimestampTz *written_at)
+{
+    KeyScan scan;
+    Assert(place->slot >= 1 && place->slot <= INLINE_SLOTS);
+    key_scan_open(&scan, &ring[place->slot - 1].from_piece, AccessShareLock);
+    key_scan_set(&scan, 0, Int64GetDatum(place->object_id));
+    key_scan_set(&scan, 1, Int32GetDatum(0));
+    bool found = key_scan_seek(&scan, ForwardScanDirection);
+    if (found) {
+        *written_at = DatumGetTimestampTz(key_scan_column(&scan, Anum_inline_written_at));
+    }
+    key_scan_release(&scan, AccessShareLock);
+    return found;
 }
 
 Datum sh_read_inline(PG_FUNCTION_ARGS)
@@ -252,6 +303,7 @@ Datum sh_read_inline(PG_FUNCTION_ARGS)
     RequestArray starts = request_array(fcinfo, 2, READ_REQUESTS_MAX);
     RequestArray lengths = request_array(fcinfo, 3, READ_REQUESTS_MAX);
     ResultRows rows = result_rows_open(fcinfo);
+    RingReader reader = { .slot = 0 };
     request_arrays_check(ids, slots);
     request_arrays_check(ids, starts);
     request_arrays_check(ids, lengths);
@@ -263,7 +315,7 @@ Datum sh_read_inline(PG_FUNCTION_ARGS)
             ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
                     errmsg("bytes %d to %d + %d cannot be read", start, start, length));
         }
-        bytea *bytes = inline_read(&place, start, length);
+        bytea *bytes = reader_read(&reader, &place, start, length);
         Datum values[] = { Int32GetDatum(i + 1), PointerGetDatum(bytes) };
         bool nulls[] = { false, bytes == NULL };
         result_rows_put(&rows, values, nulls);
@@ -272,6 +324,7 @@ Datum sh_read_inline(PG_FUNCTION_ARGS)
         }
         CHECK_FOR_INTERRUPTS();
     }
+    reader_close(&reader);
     return (Datum)0;
 }
 

@@ -6,6 +6,7 @@
 #include "postgres.h"
 
 #include "common/slice.h"
+#include "datatype/timestamp.h"
 
 enum {
     INLINE_SLOTS = 8,
@@ -27,5 +28,12 @@ extern InlinePlace inline_write(Slice batches);
  * NULL when the row is not there any more: look the segment up once more, with a newer snapshot. Keeps no
  * lock. */
 extern bytea *inline_read(const InlinePlace *place, int32 start, int32 length);
+
+/* When a row was written, as the active snapshot sees it; false when it is not there any more. Keeps no lock.
+ */
+extern bool inline_written_at(const InlinePlace *place, TimestampTz *written_at);
+
+/* Bytes that a slot takes on disk, with its index. */
+extern int64 inline_slot_bytes(int16 slot);
 
 #endif

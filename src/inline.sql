@@ -22,14 +22,25 @@ SELECT pg_catalog.pg_extension_config_dump('streamhouse.job', '');
 CREATE FUNCTION streamhouse.job_take(name text, agent_id int, ttl interval) RETURNS bool
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    now_at CONSTANT timestamptz := clock_timestamp();
+    held streamhouse.job;
 BEGIN
+    -- Mostly nothing changes: then nothing is written, and no row locked.
+    SELECT * INTO held FROM streamhouse.job AS h WHERE h.name = job_take.name;
+    IF held.agent_id = job_take.agent_id AND held.expires_at BETWEEN now_at + ttl * 2 / 3 AND now_at + ttl THEN
+        RETURN true;
+    ELSIF held.agent_id <> job_take.agent_id AND held.expires_at > now_at
+          AND EXISTS (SELECT FROM streamhouse.live_agent AS a WHERE a.agent_id = held.agent_id) THEN
+        RETURN false;
+    END IF;
     INSERT INTO streamhouse.job AS j (name, agent_id, expires_at)
     VALUES (job_take.name, job_take.agent_id, clock_timestamp() + ttl)
     ON CONFLICT ON CONSTRAINT job_pkey DO UPDATE SET agent_id = excluded.agent_id, expires_at = excluded.expires_at
     WHERE j.agent_id = excluded.agent_id OR j.expires_at <= clock_timestamp() OR j.agent_id <> ALL (streamhouse.live_agent_ids());
     RETURN FOUND;
 END $$;
-COMMENT ON FUNCTION streamhouse.job_take IS 'Takes or keeps a job for an agent; false when another one has it that is alive.';
+COMMENT ON FUNCTION streamhouse.job_take IS 'Takes or keeps a job for an agent, for two thirds of ttl at least; false when another one has it that is alive.';
 
 CREATE FUNCTION streamhouse.inline_bytes(slot int2) RETURNS int8
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -103,17 +114,23 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION streamhouse.inline_turn_slot IS 'Moves a slot to its next state if the time has come: true when it did.';
 
+-- Asked about once a second by every agent, mostly for nothing.
+CREATE FUNCTION streamhouse.inline_look(max_bytes int8, OUT turns bool, OUT moves bool, OUT ring_bytes int8, OUT waiting_bytes int8)
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'streamhouse_inline_look';
+COMMENT ON FUNCTION streamhouse.inline_look IS 'Whether a slot of the inline ring may turn; whether records are to move (streamhouse.inline_is_due); bytes on disk of the slots that are not empty, and of those with records that have not moved.';
+
 -- One slot a call, so that a lock is held for one step alone. The slot that is to be emptied soonest comes first.
-CREATE FUNCTION sh_inline_turn(agent_id int, OUT turned bool, OUT ring_bytes int8, OUT waiting_bytes int8)
+CREATE FUNCTION sh_inline_turn(agent_id int, max_bytes int8 DEFAULT 67108864, OUT turned bool, OUT ring_bytes int8, OUT waiting_bytes int8, OUT moves bool)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
+    is_known CONSTANT bool := streamhouse.agent_require(agent_id); -- costs less than PERFORM
     at streamhouse.inline_slot;
+    look record := streamhouse.inline_look(max_bytes);
 BEGIN
-    PERFORM streamhouse.agent_require(agent_id);
     turned := false;
-    IF pg_try_advisory_xact_lock(7310590, 3) THEN
+    IF look.turns AND pg_try_advisory_xact_lock(7310590, 3) THEN
         IF NOT EXISTS (SELECT FROM streamhouse.inline_slot) THEN
             INSERT INTO streamhouse.inline_slot (slot, state)
             SELECT n, CASE n WHEN 1 THEN 'filling' ELSE 'empty' END::streamhouse.slot_state FROM generate_series(1, 8) AS n;
@@ -122,83 +139,29 @@ BEGIN
             turned := streamhouse.inline_turn_slot(at);
             EXIT WHEN turned;
         END LOOP;
+        look := streamhouse.inline_look(max_bytes);
     END IF;
-    SELECT coalesce(sum(b.bytes), 0), coalesce(sum(b.bytes) FILTER (WHERE s.state IN ('filling', 'draining', 'sealed')), 0)
-    INTO ring_bytes, waiting_bytes
-    FROM streamhouse.inline_slot AS s, LATERAL (SELECT streamhouse.inline_bytes(s.slot) AS bytes) AS b;
+    ring_bytes := look.ring_bytes;
+    waiting_bytes := look.waiting_bytes;
+    moves := look.moves;
 END $$;
-COMMENT ON FUNCTION sh_inline_turn IS 'Does one step of the inline ring''s turning, if one is due: call it again while turned is true. ring_bytes: the ring''s size on disk; waiting_bytes: without the slots whose records have all moved.';
+COMMENT ON FUNCTION sh_inline_turn IS 'Does one step of the inline ring''s turning, if one is due: call it again while turned is true. ring_bytes: the ring''s size on disk; waiting_bytes: without the slots whose records have all moved; moves: sh_inline_plan(agent_id, max_bytes) is worth a call.';
 
--- The oldest segments of a slot, up to so many bytes and rows.
-CREATE FUNCTION streamhouse.inline_oldest(slot int2, max_bytes int8, max_segments int)
-RETURNS SETOF streamhouse.segment
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT (o.segment).*
-    FROM (SELECT g AS segment, sum(g.byte_length) OVER (ORDER BY g.object_id, g.byte_start ROWS UNBOUNDED PRECEDING) - g.byte_length AS before
-          FROM (SELECT * FROM streamhouse.segment AS s WHERE s.slot = inline_oldest.slot AND s.slot > 0
-                  AND EXISTS (SELECT FROM streamhouse.topic AS t WHERE t.topic_id = s.topic_id AND t.deleted_at IS NULL)
-                ORDER BY s.slot, s.object_id LIMIT max_segments) AS g) AS o
-    WHERE o.before < max_bytes
-$$;
-COMMENT ON FUNCTION streamhouse.inline_oldest IS 'The oldest segments of a slot, until they have max_bytes; those of deleted topics are not worth moving.';
+CREATE FUNCTION streamhouse.inline_is_due(max_bytes int8) RETURNS bool
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'streamhouse_inline_is_due';
+COMMENT ON FUNCTION streamhouse.inline_is_due IS 'Whether what waits in the ring is enough, streamhouse.inline_move_bytes or max_bytes, or old enough, to move.';
 
-CREATE FUNCTION streamhouse.inline_written_at(slot int2, object_id int8) RETURNS timestamptz
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    written_at timestamptz;
-BEGIN
-    EXECUTE format('SELECT i.written_at FROM streamhouse.%I AS i WHERE i.object_id = $1 LIMIT 1', 'inline_' || slot)
-    INTO written_at USING object_id;
-    RETURN written_at;
-END $$;
-COMMENT ON FUNCTION streamhouse.inline_written_at IS 'When something was written to the ring; null when it is gone.';
-
--- Asked every second, mostly for nothing: it must not cost what the plan itself does.
-CREATE FUNCTION streamhouse.inline_is_due(slots int2[], move_bytes int8, segments_max int) RETURNS bool
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    move_age CONSTANT interval := make_interval(secs => streamhouse.setting('streamhouse.inline_move_age'));
-    waiting record;
-    oldest record;
-    written_at timestamptz;
-BEGIN
-    SELECT count(*) AS segments, sum(w.byte_length) AS bytes INTO waiting
-    FROM (SELECT s.byte_length FROM streamhouse.segment AS s
-          WHERE s.slot = ANY (slots) AND s.slot > 0
-            AND EXISTS (SELECT FROM streamhouse.topic AS t WHERE t.topic_id = s.topic_id AND t.deleted_at IS NULL)
-          LIMIT segments_max) AS w;
-    IF waiting.segments = 0 OR waiting.segments >= segments_max OR waiting.bytes >= move_bytes THEN
-        RETURN waiting.segments > 0;
-    END IF;
-    FOR i IN 1 .. cardinality(slots) LOOP
-        SELECT o.slot, o.object_id INTO oldest FROM streamhouse.inline_oldest(slots[i], 1, 1) AS o;
-        IF FOUND THEN
-            written_at := streamhouse.inline_written_at(oldest.slot, oldest.object_id);
-            RETURN written_at IS NULL OR written_at + move_age <= clock_timestamp();
-        END IF;
-    END LOOP;
-    RETURN false;
-END $$;
-COMMENT ON FUNCTION streamhouse.inline_is_due IS 'Whether what waits in these slots, the oldest first, is enough or old enough to move.';
+CREATE FUNCTION streamhouse.inline_oldest(max_bytes int8)
+RETURNS TABLE (topic_id int, topic_uuid uuid, partition int, base_offset int8, end_offset int8, object_id int8, slot int2,
+               byte_start int, byte_length int, leader_epoch int)
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'streamhouse_inline_oldest';
+COMMENT ON FUNCTION streamhouse.inline_oldest IS 'The oldest segments of the ring, until they have max_bytes, 20,000 at most, sorted by partition and offset; those of deleted topics are not worth moving.';
 
 CREATE FUNCTION sh_inline_plan(agent_id int, max_bytes int8 DEFAULT 67108864, ttl_ms int DEFAULT 60000, whatever bool DEFAULT false)
 RETURNS TABLE (topic_id int, topic_uuid uuid, partition int, base_offset int8, end_offset int8, object_id int8, slot int2,
                byte_start int, byte_length int, leader_epoch int)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-#variable_conflict use_column
-DECLARE
-    segments_max CONSTANT int := 20000;
-    move_bytes CONSTANT int8 := streamhouse.setting('streamhouse.inline_move_bytes') * 1048576::int8;
-    slots CONSTANT int2[] := ARRAY(SELECT s.slot FROM streamhouse.inline_slot AS s
-                                   WHERE s.state IN ('filling', 'draining', 'sealed') ORDER BY s.state DESC, s.changed_at);
-    at int2;
-    found_bytes int8 := 0;
-    found streamhouse.segment[] := '{}';
-    more streamhouse.segment[];
 BEGIN
     IF max_bytes IS NULL OR max_bytes NOT BETWEEN 1 AND 1073741824 THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'max_bytes must be from 1 to 1073741824';
@@ -207,52 +170,17 @@ BEGIN
     IF NOT streamhouse.marker_may_assign() OR NOT streamhouse.job_take('mover', sh_inline_plan.agent_id, make_interval(secs => ttl_ms / 1000.0)) THEN
         RETURN;
     END IF;
-    IF whatever IS NOT TRUE AND NOT streamhouse.inline_is_due(slots, least(move_bytes, max_bytes), segments_max) THEN
+    IF whatever IS NOT TRUE AND NOT streamhouse.inline_is_due(max_bytes) THEN
         RETURN;
     END IF;
-    FOREACH at IN ARRAY slots LOOP
-        SELECT coalesce(array_agg(o), '{}') INTO more
-        FROM streamhouse.inline_oldest(at, max_bytes - found_bytes, segments_max - cardinality(found)) AS o;
-        CONTINUE WHEN more = '{}';
-        found := found || more;
-        found_bytes := found_bytes + (SELECT sum(m.byte_length) FROM unnest(more) AS m);
-        EXIT WHEN found_bytes >= max_bytes OR cardinality(found) >= segments_max;
-    END LOOP;
-    RETURN QUERY
-    SELECT f.topic_id, t.topic_uuid, f.partition, f.base_offset, f.end_offset, f.object_id, f.slot, f.byte_start, f.byte_length, f.leader_epoch
-    FROM unnest(found) AS f JOIN streamhouse.topic AS t USING (topic_id)
-    WHERE t.deleted_at IS NULL
-    ORDER BY f.topic_id, f.partition, f.end_offset;
+    RETURN QUERY SELECT o.* FROM streamhouse.inline_oldest(max_bytes) AS o;
 END $$;
 COMMENT ON FUNCTION sh_inline_plan IS 'Inline segments that are to move to an object now, the oldest first up to max_bytes, sorted by partition and offset: none while they are fewer than streamhouse.inline_move_bytes and younger than streamhouse.inline_move_age (unless whatever is true), and none when another agent does this job or this database may not be the owner of its store. The caller has the job for ttl_ms, or until it is dead.';
 
 -- Neighbours in the log that are neighbours in the object become one segment.
 CREATE FUNCTION streamhouse.move_segments(new_object_id int8, topic_ids int[], partitions int[], end_offsets int8[], object_ids int8[], byte_starts int[])
 RETURNS int8
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
-AS $$
-    WITH gone AS (
-        DELETE FROM streamhouse.segment AS g
-        USING unnest(topic_ids, partitions, end_offsets, object_ids, byte_starts) AS w (topic_id, partition, end_offset, object_id, byte_start)
-        WHERE (g.topic_id, g.partition, g.end_offset) = (w.topic_id, w.partition, w.end_offset) AND g.object_id = w.object_id AND g.slot > 0
-        RETURNING g.*, w.byte_start AS new_start
-    ), marked AS (
-        SELECT g.*, lag(g.end_offset) OVER log = g.base_offset AND lag(g.new_start + g.byte_length) OVER log = g.new_start
-                    AND lag(g.leader_epoch) OVER log = g.leader_epoch AS joins
-        FROM gone AS g WINDOW log AS (PARTITION BY g.topic_id, g.partition ORDER BY g.end_offset)
-    ), numbered AS (
-        SELECT m.*, count(*) FILTER (WHERE m.joins IS NOT TRUE) OVER (PARTITION BY m.topic_id, m.partition ORDER BY m.end_offset) AS run
-        FROM marked AS m
-    ), written AS (
-        INSERT INTO streamhouse.segment (topic_id, partition, base_offset, end_offset, object_id, byte_start, byte_length, batches,
-                                         leader_epoch, max_timestamp, running_max_timestamp)
-        SELECT n.topic_id, n.partition, min(n.base_offset), max(n.end_offset), new_object_id, min(n.new_start), sum(n.byte_length),
-               sum(n.batches), min(n.leader_epoch), max(n.max_timestamp), max(n.running_max_timestamp)
-        FROM numbered AS n GROUP BY n.topic_id, n.partition, n.run
-        RETURNING 1
-    )
-    SELECT count(*) FROM gone
-$$;
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'streamhouse_move_segments';
 COMMENT ON FUNCTION streamhouse.move_segments IS 'Puts segments of an object in the place of inline ones that are still there. Gives back how many of those there were.';
 
 CREATE FUNCTION sh_commit_move(agent_id int, object_id int8, object_bytes int8, topic_ids int[], partitions int[], end_offsets int8[],

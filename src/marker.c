@@ -16,12 +16,17 @@
 #include "enum.h"
 #include "fmgr.h"
 #include "key_scan.h"
+#include "setting.h"
 #include "tables.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "watch.h"
 
 PG_FUNCTION_INFO_V1(streamhouse_server_identity);
 PG_FUNCTION_INFO_V1(streamhouse_marker_require_history);
+PG_FUNCTION_INFO_V1(streamhouse_marker_is_elsewhere);
+PG_FUNCTION_INFO_V1(streamhouse_marker_due_ms);
 
 enum { IDENTITY_MAX = 128 };
 
@@ -33,6 +38,8 @@ typedef struct ServerIdentity {
 } ServerIdentity;
 
 static const KeyScanSpec owner_by_key = { "store_owner", "store_owner_pkey", 1, { KEY_INT4_EQUAL } };
+
+static const KeyScanSpec marker_by_key = { "store_marker", "store_marker_pkey", 1, { KEY_INT4_EQUAL } };
 
 static ServerIdentity identity;
 
@@ -154,4 +161,47 @@ Datum streamhouse_marker_require_history(PG_FUNCTION_ARGS)
 {
     marker_require_history();
     PG_RETURN_VOID();
+}
+
+Datum streamhouse_marker_is_elsewhere(PG_FUNCTION_ARGS)
+{
+    PG_RETURN_BOOL(marker_is_elsewhere());
+}
+
+/* ---- When the next one is due ---- */
+
+/* When an agent was last told to write or look; false: never. */
+static bool marker_begun_at(TimestampTz *begun_at)
+{
+    KeyScan scan;
+    bool never = true;
+    key_scan_open(&scan, &marker_by_key, AccessShareLock);
+    key_scan_set(&scan, 0, Int32GetDatum(1));
+    if (key_scan_seek(&scan, ForwardScanDirection)) {
+        Datum value = key_scan_nullable(&scan, Anum_store_marker_begun_at, &never);
+        *begun_at = never ? 0 : DatumGetTimestampTz(value);
+    }
+    key_scan_close(&scan);
+    return !never;
+}
+
+static bool owner_changed_after(TimestampTz begun_at)
+{
+    KeyScan scan;
+    key_scan_open(&scan, &owner_by_key, AccessShareLock);
+    key_scan_set(&scan, 0, Int32GetDatum(1));
+    bool changed = !key_scan_seek(&scan, ForwardScanDirection) ||
+                   DatumGetTimestampTz(key_scan_column(&scan, Anum_store_owner_changed_at)) > begun_at;
+    key_scan_close(&scan);
+    return changed;
+}
+
+Datum streamhouse_marker_due_ms(PG_FUNCTION_ARGS)
+{
+    TimestampTz begun_at;
+    if (!marker_begun_at(&begun_at) || begun_at < server_started_at() || owner_changed_after(begun_at)) {
+        PG_RETURN_INT32(0);
+    }
+    TimestampTz due_at = begun_at + setting_marker_interval_s * USECS_PER_SEC;
+    PG_RETURN_INT32((int32)TimestampDifferenceMilliseconds(GetCurrentTimestamp(), due_at));
 }

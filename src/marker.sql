@@ -87,10 +87,11 @@ END $$;
 COMMENT ON FUNCTION streamhouse.marker_may_assign IS 'Whether leases may be given: this database has been proved to be the owner since the server''s start, or no marker was ever written.';
 
 CREATE FUNCTION streamhouse.marker_interval() RETURNS interval
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT make_interval(secs => streamhouse.setting('streamhouse.marker_interval'))
-$$;
+BEGIN
+    RETURN make_interval(secs => streamhouse.setting('streamhouse.marker_interval'));
+END $$;
 COMMENT ON FUNCTION streamhouse.marker_interval IS 'Time between two markers.';
 
 CREATE FUNCTION streamhouse.marker_may_reap() RETURNS bool
@@ -139,11 +140,14 @@ BEGIN
         changed_at = CASE WHEN o.state = marker_enter.state THEN o.changed_at ELSE clock_timestamp() END
     WHERE (o.state, o.reason) IS DISTINCT FROM (marker_enter.state, marker_enter.reason);
     -- A synchronous standby that was promoted is the owner as soon as an agent has looked: who leads goes on leading.
-    IF FOUND AND state NOT IN ('new', 'owner') AND NOT (state = 'waiting' AND streamhouse.marker_was_synchronous()) THEN
-        PERFORM streamhouse.marker_drop_leases();
+    IF FOUND THEN
+        PERFORM pg_notify('streamhouse_owner', '');
+        IF state NOT IN ('new', 'owner') AND NOT (state = 'waiting' AND streamhouse.marker_was_synchronous()) THEN
+            PERFORM streamhouse.marker_drop_leases();
+        END IF;
     END IF;
 END $$;
-COMMENT ON FUNCTION streamhouse.marker_enter IS 'Writes the owner''s new state. Who is not the owner leads nothing.';
+COMMENT ON FUNCTION streamhouse.marker_enter IS 'Writes the owner''s new state, and tells agents, which then ask what to do. Who is not the owner leads nothing.';
 
 -- What agents remember of a history that may have lost its end must go: a process that finds itself unknown ends, and
 -- starts again with nothing.
@@ -168,6 +172,10 @@ BEGIN
     PERFORM streamhouse.marker_enter('waiting', 'this database was promoted, restored or copied since it last proved that it owns the store: an agent is looking whether another copy does');
 END $$;
 COMMENT ON FUNCTION streamhouse.marker_notice IS 'Notes that this database runs on another server than where it last proved itself, if it does: it leads nothing until that is proved again.';
+
+CREATE FUNCTION streamhouse.marker_is_elsewhere() RETURNS bool
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'streamhouse_marker_is_elsewhere';
+COMMENT ON FUNCTION streamhouse.marker_is_elsewhere IS 'Whether marker_notice() has something to note.';
 
 CREATE FUNCTION streamhouse.marker_next_era(found_era int) RETURNS int
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -247,37 +255,41 @@ END $$;
 COMMENT ON FUNCTION streamhouse.marker_begin_era IS 'Raises every partition''s next offset, every epoch and all ids beyond anything given out so far, forgets producers'' batches, and gives back the era''s number.';
 
 CREATE FUNCTION streamhouse.marker_prefix() RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT 'owner/' || cluster_uuid || '/' FROM streamhouse.cluster
-$$;
+BEGIN
+    RETURN (SELECT 'owner/' || cluster_uuid || '/' FROM streamhouse.cluster);
+END $$;
 COMMENT ON FUNCTION streamhouse.marker_prefix IS 'What the keys of this cluster''s markers begin with; a number of 19 digits follows.';
 
 -- The position is for people and for tools: nothing is decided by it.
 CREATE FUNCTION streamhouse.marker_body(number int8) RETURNS text
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT jsonb_build_object('cluster', c.cluster_uuid, 'number', number, 'token', gen_random_uuid(), 'incarnation', o.incarnation, 'era', o.era,
-                              'server', streamhouse.server_identity(), 'position', pg_current_wal_insert_lsn(), 'written_at', clock_timestamp())::text
-    FROM streamhouse.cluster AS c, streamhouse.store_owner AS o
-$$;
+BEGIN
+    RETURN (SELECT jsonb_build_object('cluster', c.cluster_uuid, 'number', number, 'token', gen_random_uuid(), 'incarnation', o.incarnation, 'era', o.era,
+                                      'server', streamhouse.server_identity(), 'position', pg_current_wal_insert_lsn(), 'written_at', clock_timestamp())::text
+            FROM streamhouse.cluster AS c, streamhouse.store_owner AS o);
+END $$;
 COMMENT ON FUNCTION streamhouse.marker_body IS 'Content of a new marker: nobody else''s is the same.';
 
 -- Whatever agents find there was written by somebody.
 CREATE FUNCTION streamhouse.marker_era(body text) RETURNS int
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT coalesce(substring(body FROM '"era": *([0-9]{1,5})\M')::int, 0)
-$$;
+BEGIN
+    RETURN coalesce(substring(body FROM '"era": *([0-9]{1,5})\M')::int, 0);
+END $$;
 COMMENT ON FUNCTION streamhouse.marker_era IS 'The era that a marker names; 0 for what is no marker.';
 
 CREATE FUNCTION streamhouse.marker_found(numbers int8[], newest text) RETURNS void
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
+BEGIN
     UPDATE streamhouse.store_marker AS m
     SET looked_at = clock_timestamp(), found_number = (SELECT coalesce(max(n), 0) FROM unnest(numbers) AS n),
-        found_era = greatest(m.found_era, streamhouse.marker_era(newest))
-$$;
+        found_era = greatest(m.found_era, streamhouse.marker_era(newest));
+END $$;
 COMMENT ON FUNCTION streamhouse.marker_found IS 'Notes what an agent found in the store.';
 
 CREATE FUNCTION streamhouse.marker_proved(number int8, begun_at timestamptz) RETURNS void
@@ -288,14 +300,22 @@ DECLARE
 BEGIN
     IF owner.state = 'waiting' AND NOT streamhouse.marker_was_synchronous() THEN
         PERFORM streamhouse.marker_begin_era((SELECT m.found_era FROM streamhouse.store_marker AS m));
+    ELSIF owner.state = 'waiting' THEN
+        PERFORM pg_advisory_xact_lock(7310590, 1);
+        PERFORM streamhouse.timeline_follow(); -- before anybody may append, not with the first heartbeat after that
     END IF;
-    UPDATE streamhouse.store_owner AS o SET server = streamhouse.server_identity() WHERE o.server <> streamhouse.server_identity();
-    PERFORM streamhouse.marker_enter('owner', NULL);
+    IF owner.server <> streamhouse.server_identity() THEN
+        UPDATE streamhouse.store_owner SET server = streamhouse.server_identity();
+    END IF;
+    IF owner.state <> 'owner' OR owner.reason IS NOT NULL THEN
+        PERFORM streamhouse.marker_enter('owner', NULL);
+    END IF;
     UPDATE streamhouse.store_marker AS m
     SET number = marker_proved.number, next_number = NULL, next_body = NULL, proved_at = marker_proved.begun_at,
         proved_start = streamhouse.server_started_at(),
-        synchronous_names = ARRAY(SELECT r.application_name FROM pg_stat_replication AS r
-                                  WHERE r.sync_state IN ('sync', 'quorum') AND r.state = 'streaming' ORDER BY 1);
+        synchronous_names = CASE WHEN current_setting('synchronous_standby_names') = '' THEN '{}'
+                                 ELSE ARRAY(SELECT r.application_name FROM pg_stat_replication AS r
+                                            WHERE r.sync_state IN ('sync', 'quorum') AND r.state = 'streaming' ORDER BY 1) END;
 END $$;
 COMMENT ON FUNCTION streamhouse.marker_proved IS 'Notes that a marker of this database is the last in the store.';
 
@@ -314,15 +334,18 @@ DECLARE
     mine CONSTANT streamhouse.store_marker := (SELECT m FROM streamhouse.store_marker AS m);
     newest CONSTANT int8 := (SELECT coalesce(max(n), 0) FROM unnest(numbers) AS n);
     may_be_next CONSTANT int8 := coalesce(mine.next_number, mine.number + 1);
+    why text;
 BEGIN
     IF newest > may_be_next THEN
         PERFORM streamhouse.marker_lost(format('the store has owner marker %s, and the history of this database, a copy or a restored backup, ends at %s', newest, mine.number));
     ELSIF is_stored IS FALSE OR (newest = may_be_next AND body IS NOT NULL AND body IS DISTINCT FROM mine.next_body) THEN
         PERFORM streamhouse.marker_lost(format('owner marker %s in the store was written by another copy of this database', may_be_next));
     ELSIF is_stored AND number = may_be_next AND (newest < number OR (mine.number > 0 AND number = mine.number + 1 AND mine.number <> ALL (numbers))) THEN
-        UPDATE streamhouse.store_owner AS o
-        SET reason = format('the store does not have owner marker %s: is it another one, or was it emptied? If this database is to have it from now on, call sh_adopt()', least(newest, number - 1))
-        WHERE o.state <> 'new';
+        why := format('the store does not have owner marker %s: is it another one, or was it emptied? If this database is to have it from now on, call sh_adopt()', least(newest, number - 1));
+        UPDATE streamhouse.store_owner AS o SET reason = why WHERE o.state <> 'new' AND o.reason IS DISTINCT FROM why;
+        IF FOUND THEN
+            PERFORM pg_notify('streamhouse_owner', '');
+        END IF;
     ELSIF is_stored AND number = may_be_next THEN
         PERFORM streamhouse.marker_proved(number, begun_at);
     END IF;
@@ -341,13 +364,15 @@ BEGIN
     ELSIF body IS NOT NULL AND streamhouse.marker_era(body) >= (SELECT o.era FROM streamhouse.store_owner AS o) AND body IS DISTINCT FROM mine.next_body THEN
         PERFORM streamhouse.marker_lost('another copy of this database adopted the store at the same time');
     ELSIF body IS NOT NULL THEN
-        UPDATE streamhouse.store_marker SET next_number = NULL, next_body = NULL; -- the owner wrote one more: the next one then
+        -- The owner wrote one more: the next one then, and at once, before it writes that, too.
+        UPDATE streamhouse.store_marker SET next_number = NULL, next_body = NULL, begun_at = NULL;
+        PERFORM pg_notify('streamhouse_owner', '');
     END IF;
 END $$;
 COMMENT ON FUNCTION streamhouse.marker_judge_adoption IS 'Decides likewise after sh_adopt(): whoever writes the marker after the newest has the store.';
 
 -- What comes next, with its content, is committed before an agent writes it.
-CREATE FUNCTION streamhouse.marker_register() RETURNS void
+CREATE FUNCTION streamhouse.marker_register(now_at timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -355,13 +380,14 @@ DECLARE
 BEGIN
     SELECT CASE o.state WHEN 'adopting' THEN greatest(m.number, m.found_number) ELSE m.number END + 1 INTO due_number
     FROM streamhouse.store_owner AS o, streamhouse.store_marker AS m;
-    UPDATE streamhouse.store_marker AS m SET next_number = due_number, next_body = streamhouse.marker_body(due_number)
-    WHERE m.next_number IS DISTINCT FROM due_number;
+    UPDATE streamhouse.store_marker AS m
+    SET begun_at = now_at, next_number = due_number,
+        next_body = CASE WHEN m.next_number IS DISTINCT FROM due_number THEN streamhouse.marker_body(due_number) ELSE m.next_body END;
 END $$;
-COMMENT ON FUNCTION streamhouse.marker_register IS 'Writes down which marker is to be written next, and with which content, if that is not done yet.';
+COMMENT ON FUNCTION streamhouse.marker_register IS 'Writes down which marker is to be written now, and with which content, if that is not done yet.';
 
 -- In waiting, an original that lives has the time to show itself; it writes a marker every interval.
-CREATE FUNCTION streamhouse.marker_task() RETURNS text
+CREATE FUNCTION streamhouse.marker_task(now_at timestamptz) RETURNS text
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -370,42 +396,53 @@ BEGIN
     IF owner.state = 'lost'
        OR (owner.state = 'waiting' AND NOT streamhouse.marker_was_synchronous()
            AND owner.noticed_at + 4 * streamhouse.marker_interval() > clock_timestamp()) THEN
+        UPDATE streamhouse.store_marker SET begun_at = now_at;
         RETURN 'look';
     END IF;
-    PERFORM streamhouse.marker_register();
+    PERFORM streamhouse.marker_register(now_at);
     RETURN 'write';
 END $$;
-COMMENT ON FUNCTION streamhouse.marker_task IS 'What an agent is to do now: write the next marker, or look only.';
+COMMENT ON FUNCTION streamhouse.marker_task IS 'What an agent is told to do at now_at: write the next marker, or look only.';
 
-CREATE FUNCTION streamhouse.marker_is_due() RETURNS bool
+CREATE FUNCTION streamhouse.marker_due_ms() RETURNS int
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'streamhouse_marker_due_ms';
+COMMENT ON FUNCTION streamhouse.marker_due_ms IS 'How long it takes until an interval has passed since the last time; 0 when it has, or the owner''s state has changed since.';
+
+CREATE FUNCTION streamhouse.marker_lock() RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    RETURN NOT EXISTS (SELECT FROM streamhouse.store_marker AS m, streamhouse.store_owner AS o
-                       WHERE m.begun_at > clock_timestamp() - streamhouse.marker_interval()
-                         AND NOT (m.begun_at < streamhouse.server_started_at() OR m.begun_at < o.changed_at));
+    PERFORM FROM streamhouse.store_owner FOR UPDATE;
+    IF NOT FOUND THEN
+        PERFORM @extschema@.sh_cluster_id();
+        INSERT INTO streamhouse.store_owner (state, server, changed_at, incarnation)
+        VALUES ('new', streamhouse.server_identity(), clock_timestamp(), gen_random_uuid()) ON CONFLICT DO NOTHING;
+        PERFORM FROM streamhouse.store_owner FOR UPDATE;
+    END IF;
+    IF NOT EXISTS (SELECT FROM streamhouse.store_marker) THEN
+        INSERT INTO streamhouse.store_marker DEFAULT VALUES ON CONFLICT DO NOTHING;
+    END IF;
 END $$;
-COMMENT ON FUNCTION streamhouse.marker_is_due IS 'Whether an interval has passed since the last time, or the owner''s state has changed.';
+COMMENT ON FUNCTION streamhouse.marker_lock IS 'Locks the owner''s row, and makes it and the marker''s if there are none.';
 
 CREATE FUNCTION sh_marker_begin(agent_id int, OUT holds bool, OUT reason text, OUT task text, OUT number int8, OUT body text, OUT prefix text,
-                                OUT begun_us int8, OUT age_ms int8)
+                                OUT begun_us int8, OUT age_ms int8, OUT due_ms int)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
+    is_known CONSTANT bool := streamhouse.agent_require(agent_id); -- costs less than PERFORM
     now_at CONSTANT timestamptz := clock_timestamp();
 BEGIN
-    PERFORM streamhouse.agent_require(agent_id);
-    PERFORM streamhouse.marker_notice();
+    IF streamhouse.marker_is_elsewhere() THEN
+        PERFORM streamhouse.marker_notice();
+    END IF;
     task := 'none';
-    IF streamhouse.marker_is_due() AND streamhouse.job_take('marker', agent_id, 10 * streamhouse.marker_interval()) THEN
-        PERFORM @extschema@.sh_cluster_id();
-        INSERT INTO streamhouse.store_owner (state, server, changed_at, incarnation)
-        VALUES ('new', streamhouse.server_identity(), now_at, gen_random_uuid()) ON CONFLICT DO NOTHING;
-        PERFORM FROM streamhouse.store_owner FOR UPDATE;
-        INSERT INTO streamhouse.store_marker DEFAULT VALUES ON CONFLICT DO NOTHING;
-        task := streamhouse.marker_task();
-        UPDATE streamhouse.store_marker AS m SET begun_at = now_at;
+    due_ms := streamhouse.marker_due_ms();
+    IF due_ms <= 0 AND streamhouse.job_take('marker', agent_id, 10 * streamhouse.marker_interval()) THEN
+        PERFORM streamhouse.marker_lock();
+        task := streamhouse.marker_task(now_at);
+        due_ms := streamhouse.marker_due_ms();
         -- A promoted standby must know which marker may be there.
         IF current_setting('synchronous_commit') IN ('off', 'local', 'remote_write') THEN
             PERFORM set_config('synchronous_commit', 'on', true);
@@ -419,7 +456,7 @@ BEGIN
     FROM streamhouse.store_owner AS o, streamhouse.store_marker AS m;
     holds := coalesce(holds, true);
 END $$;
-COMMENT ON FUNCTION sh_marker_begin IS 'What an agent is to do about the store''s owner marker now; agents ask about once a second. task none: nothing, another agent does it or it is not due; write: PUT body as prefix || number (19 digits) if there is no such object, then look; look: list what begins with prefix; then report with sh_marker_end(). holds: this database may use the store; else reason says why not. age_ms: since the last marker that was proved.';
+COMMENT ON FUNCTION sh_marker_begin IS 'What an agent is to do about the store''s owner marker now; agents ask when due_ms have passed, and at each notification streamhouse_owner. task none: nothing, another agent does it or it is not due; write: PUT body as prefix || number (19 digits) if there is no such object, then look; look: list what begins with prefix; then report with sh_marker_end(). holds: this database may use the store; else reason says why not. age_ms: since the last marker that was proved.';
 
 CREATE FUNCTION sh_marker_end(agent_id int, begun_us int8, number int8, is_stored bool, numbers int8[], newest text,
                               OUT holds bool, OUT reason text)
@@ -427,14 +464,16 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
+    is_known CONSTANT bool := streamhouse.agent_require(agent_id);
     begun_at CONSTANT timestamptz := to_timestamp(begun_us / 1000000.0);
     state streamhouse.ownership_state;
 BEGIN
-    PERFORM streamhouse.agent_require(agent_id);
     IF numbers IS NULL OR array_position(numbers, NULL) IS NOT NULL OR begun_us IS NULL OR begun_at > clock_timestamp() THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'a look at the owner markers needs the numbers that were found and the time from sh_marker_begin()';
     END IF;
-    PERFORM streamhouse.marker_notice();
+    IF streamhouse.marker_is_elsewhere() THEN
+        PERFORM streamhouse.marker_notice();
+    END IF;
     SELECT o.state INTO state FROM streamhouse.store_owner AS o FOR UPDATE;
     PERFORM streamhouse.marker_found(numbers, newest);
     IF state = 'adopting' THEN
@@ -466,6 +505,8 @@ BEGIN
             HINT = 'Start an agent with this database and the store that it is to have, wait until /ready tells of the owner marker, and call sh_adopt() again.';
     END IF;
     IF owner.state <> 'adopting' THEN
+        -- The original's agents, which have not come here, are not to lead, though they count as alive for a while.
+        UPDATE streamhouse.agent AS a SET expires_at = a.heartbeat_at WHERE a.heartbeat_at < owner.noticed_at;
         PERFORM streamhouse.marker_begin_era(marker.found_era);
         UPDATE streamhouse.store_owner SET incarnation = gen_random_uuid();
         UPDATE streamhouse.store_marker SET next_number = NULL, next_body = NULL;

@@ -2,17 +2,9 @@
 -- the reaper. Nothing is deleted on an error path: sh_reap() alone decides, under the object's row lock, which a commit
 -- takes too. It runs in one transaction at a time and does a bounded amount of work, so it is called again and again.
 
-CREATE FUNCTION streamhouse.agent_require(agent_id int) RETURNS void
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    IF NOT EXISTS (SELECT FROM streamhouse.agent AS a WHERE a.agent_id = agent_require.agent_id) THEN
-        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
-            MESSAGE = format('agent %s does not exist', coalesce(agent_require.agent_id::text, 'null')),
-            HINT = 'Register with sh_agent_heartbeat().';
-    END IF;
-END $$;
-COMMENT ON FUNCTION streamhouse.agent_require IS 'Raises 42704 when no agent has that id.';
+CREATE FUNCTION streamhouse.agent_require(agent_id int) RETURNS bool
+LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'streamhouse_agent_require';
+COMMENT ON FUNCTION streamhouse.agent_require IS 'Raises 42704 when no agent has that id; else true.';
 
 CREATE FUNCTION sh_reserve_objects(agent_id int, count int, ttl_ms int8 DEFAULT NULL) RETURNS TABLE (object_id int8, key text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -41,23 +33,25 @@ END $$;
 COMMENT ON FUNCTION sh_reserve_objects IS 'Registers count random keys, each good for one PUT and its commit within ttl_ms. What is not committed by then is deleted by the reaper.';
 
 CREATE FUNCTION streamhouse.reap_rows_max() RETURNS int
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT streamhouse.setting('streamhouse.reap_rows_max')
-$$;
+BEGIN
+    RETURN streamhouse.setting('streamhouse.reap_rows_max');
+END $$;
 COMMENT ON FUNCTION streamhouse.reap_rows_max IS 'How many rows of each table one sh_reap() removes or looks at.';
 
 -- The grace begins. Before expires_at another part of the same object may still be committed.
 CREATE FUNCTION streamhouse.reap_mark_emptied(object_ids int8[]) RETURNS void
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
+BEGIN
     UPDATE streamhouse.object AS o SET emptied_at = clock_timestamp()
     WHERE o.object_id IN (SELECT c.object_id FROM streamhouse.object AS c
                           WHERE c.object_id = ANY (object_ids) AND c.state = 'live' AND c.emptied_at IS NULL
                             AND c.expires_at < clock_timestamp()
                             AND NOT EXISTS (SELECT FROM streamhouse.segment AS g WHERE g.object_id = c.object_id AND g.slot = 0)
-                          FOR UPDATE SKIP LOCKED)
-$$;
+                          FOR UPDATE SKIP LOCKED);
+END $$;
 COMMENT ON FUNCTION streamhouse.reap_mark_emptied IS 'Notes of the named live objects which have no segment any more.';
 
 CREATE FUNCTION streamhouse.reap_topics() RETURNS int
@@ -70,6 +64,9 @@ DECLARE
     rows_removed int;
     more_removed int;
 BEGIN
+    IF dead = '{}' THEN
+        RETURN 0;
+    END IF;
     WITH removed AS (
         DELETE FROM streamhouse.segment WHERE ctid = ANY (ARRAY(SELECT ctid FROM streamhouse.segment WHERE topic_id = ANY (dead) LIMIT rows_max))
         RETURNING object_id, slot
@@ -102,7 +99,9 @@ BEGIN
     SELECT count(*), max(o.object_id), array_agg(o.object_id) FILTER (WHERE o.state = 'live' AND o.emptied_at IS NULL)
     INTO seen, last_seen, object_ids
     FROM (SELECT object_id, state, emptied_at FROM streamhouse.object WHERE object_id > position_now ORDER BY object_id LIMIT rows_max) AS o;
-    PERFORM streamhouse.reap_mark_emptied(object_ids);
+    IF object_ids IS NOT NULL THEN
+        PERFORM streamhouse.reap_mark_emptied(object_ids);
+    END IF;
     UPDATE streamhouse.cluster SET swept_object_id = CASE WHEN seen < rows_max THEN 0 ELSE last_seen END
     WHERE swept_object_id <> CASE WHEN seen < rows_max THEN 0 ELSE last_seen END;
 END $$;
@@ -110,8 +109,9 @@ COMMENT ON FUNCTION streamhouse.reap_sweep_objects IS 'Looks at the next live ob
 
 -- An intent of before the era may be an object with records: its commit may be what a restored backup lacks.
 CREATE FUNCTION streamhouse.reap_intents(max_objects int) RETURNS void
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
+BEGIN
     UPDATE streamhouse.object AS o SET state = 'deleting', reap_after = clock_timestamp()
     WHERE o.object_id IN (SELECT i.object_id FROM streamhouse.object AS i
                           WHERE i.state = 'intent' AND i.expires_at < clock_timestamp()
@@ -119,8 +119,8 @@ AS $$
                                             WHERE i.created_at < e.era_began_at
                                               AND e.era_began_at + make_interval(secs => streamhouse.setting('streamhouse.object_grace')) > clock_timestamp())
                           ORDER BY i.expires_at LIMIT max_objects
-                          FOR UPDATE SKIP LOCKED)
-$$;
+                          FOR UPDATE SKIP LOCKED);
+END $$;
 COMMENT ON FUNCTION streamhouse.reap_intents IS 'Moves expired intents to deleting; those from before the era after streamhouse.object_grace.';
 
 -- Locks first, then looks again with a newer snapshot: a commit that held the lock may have added a segment.
@@ -136,6 +136,9 @@ BEGIN
           WHERE state = 'live' AND emptied_at <= clock_timestamp() - grace
           ORDER BY emptied_at LIMIT max_objects
           FOR UPDATE SKIP LOCKED) AS o;
+    IF object_ids IS NULL THEN
+        RETURN;
+    END IF;
     UPDATE streamhouse.object AS o SET emptied_at = NULL
     WHERE o.object_id = ANY (object_ids) AND EXISTS (SELECT FROM streamhouse.segment AS g WHERE g.object_id = o.object_id AND g.slot = 0);
     UPDATE streamhouse.object AS o SET state = 'deleting', reap_after = clock_timestamp()

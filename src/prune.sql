@@ -100,21 +100,38 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION streamhouse.prune_trimmed IS 'Removes some segments before the beginning of their partition''s log, and says how many.';
 
+CREATE FUNCTION streamhouse.prune_look(OUT deleted_topics bool, OUT trims bool, OUT producers bool, OUT answers bool, OUT notices bool, OUT groups bool)
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'streamhouse_prune_look';
+COMMENT ON FUNCTION streamhouse.prune_look IS 'Which of the tables that are tidied up have a row.';
+
 CREATE FUNCTION sh_prune() RETURNS bool
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+    has record := streamhouse.prune_look();
     pruned int := 0;
 BEGIN
-    IF NOT pg_try_advisory_xact_lock(7310590, 4) THEN
+    IF NOT (has.deleted_topics OR has.trims OR has.producers OR has.answers OR has.notices OR has.groups) OR NOT pg_try_advisory_xact_lock(7310590, 4) THEN
         RETURN false;
     END IF;
     PERFORM @extschema@.sh_cluster_id();
-    IF current_setting('transaction_isolation') = 'read committed' AND pg_try_advisory_xact_lock(7310590, 2) THEN -- sh_reap()'s, too
+    IF (has.deleted_topics OR has.trims)
+       AND current_setting('transaction_isolation') = 'read committed' AND pg_try_advisory_xact_lock(7310590, 2) THEN -- sh_reap()'s, too
         pruned := streamhouse.reap_topics() + streamhouse.prune_trimmed();
     END IF;
-    RETURN pruned + streamhouse.prune_producers() + streamhouse.prune_answers() + streamhouse.prune_notices()
-           + streamhouse.prune_offsets() > streamhouse.reap_rows_max() / 2;
+    IF has.producers THEN
+        pruned := pruned + streamhouse.prune_producers();
+    END IF;
+    IF has.answers THEN
+        pruned := pruned + streamhouse.prune_answers();
+    END IF;
+    IF has.notices THEN
+        pruned := pruned + streamhouse.prune_notices();
+    END IF;
+    IF has.groups THEN
+        pruned := pruned + streamhouse.prune_offsets();
+    END IF;
+    RETURN pruned > streamhouse.reap_rows_max() / 2;
 END $$;
 COMMENT ON FUNCTION sh_prune IS 'Removes some of what nobody needs any more: producers'' superseded rows, expired answers of commits, the rows of deleted topics, segments of deleted records, groups'' offsets that have expired. True when there was so much that it should be called again at once.';
 

@@ -26,8 +26,11 @@ $$;
 COMMENT ON FUNCTION streamhouse.retention_by_size IS 'Where a partition''s log may begin because the segments after that have so many bytes already. Null when they all together have fewer.';
 
 CREATE FUNCTION streamhouse.retention_wanted() RETURNS TABLE (topic_id int, expired_before int8, bytes int8)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     SELECT t.topic_id,
            CASE WHEN c.ms >= 0 THEN extract(epoch FROM clock_timestamp())::numeric * 1000 - c.ms END::int8,
            CASE WHEN c.bytes >= 0 THEN c.bytes END
@@ -36,13 +39,17 @@ AS $$
           WHERE d.name IN ('cleanup.policy', 'retention.ms', 'retention.bytes')) AS fallback,
          LATERAL (SELECT e.config ->> 'cleanup.policy' AS policy, (e.config ->> 'retention.ms')::int8 AS ms, (e.config ->> 'retention.bytes')::int8 AS bytes
                   FROM (SELECT fallback.config || t.config AS config) AS e) AS c
-    WHERE t.deleted_at IS NULL AND c.policy LIKE '%delete%' AND (c.ms >= 0 OR c.bytes >= 0)
-$$;
+    WHERE t.deleted_at IS NULL AND c.policy LIKE '%delete%' AND (c.ms >= 0 OR c.bytes >= 0);
+END $$;
 COMMENT ON FUNCTION streamhouse.retention_wanted IS 'Topics that let old records go: those before a time, in ms since 1970, and those beyond a size of a partition; null for no such limit.';
 
+-- How many it may give does not change the plan.
 CREATE FUNCTION streamhouse.retention_due(partitions_max int) RETURNS TABLE (topic_id int, partition int, before_offset int8)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     SELECT p.topic_id, p.partition, greatest(by_time.before_offset, by_size.before_offset)
     FROM streamhouse.retention_wanted() AS w
     JOIN streamhouse.partition AS p ON p.topic_id = w.topic_id
@@ -54,8 +61,8 @@ AS $$
     LEFT JOIN LATERAL (SELECT streamhouse.retention_by_size(p.topic_id, p.partition, p.log_start_offset, w.bytes) AS before_offset
                        WHERE w.bytes IS NOT NULL) AS by_size ON true
     WHERE greatest(by_time.before_offset, by_size.before_offset) > p.log_start_offset
-    LIMIT partitions_max
-$$;
+    LIMIT partitions_max;
+END $$;
 COMMENT ON FUNCTION streamhouse.retention_due IS 'Some partitions whose log is to begin later, and where.';
 
 CREATE FUNCTION sh_retention() RETURNS bool

@@ -33,8 +33,11 @@ COMMENT ON COLUMN streamhouse.sample_position.end_offsets IS 'Offsets after the 
 -- Only segments that are new are read: an index range for each partition that has moved. The next offset of each
 -- partition is one index lookup, which makes up most of the cost.
 CREATE FUNCTION streamhouse.sample_topics(now_at timestamptz, since timestamptz) RETURNS int
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    written int;
+BEGIN
     WITH ends AS MATERIALIZED (
         SELECT t.topic_id, t.created_at, e.end_offsets, p.end_offsets AS counted
         FROM streamhouse.topic AS t
@@ -62,8 +65,9 @@ AS $$
         SELECT topic_id, now_at, records, bytes FROM found WHERE records > 0
         RETURNING topic_id
     )
-    SELECT count(*)::int FROM kept
-$$;
+    SELECT count(*) INTO written FROM kept;
+    RETURN written;
+END $$;
 COMMENT ON FUNCTION streamhouse.sample_topics IS 'Counts what is new in every topic; gives back in how many something is.';
 
 CREATE FUNCTION sh_sample(interval_ms int DEFAULT 10000) RETURNS int

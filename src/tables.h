@@ -195,6 +195,16 @@ enum {
     Anum_store_owner_singleton = 1,
     Anum_store_owner_state,
     Anum_store_owner_server,
+    Anum_store_owner_reason,
+    Anum_store_owner_changed_at,
+};
+
+enum {
+    Anum_store_marker_singleton = 1,
+    Anum_store_marker_number,
+    Anum_store_marker_next_number,
+    Anum_store_marker_next_body,
+    Anum_store_marker_begun_at,
 };
 
 #endif

@@ -26,7 +26,8 @@ enum {
  * skipped. The server says its timeline, which a promotion raises. */
 static const BrainStatement greeting = {
     "greeting",
-    "select pg_catalog.set_config(s.name, v.value, false),"
+    "select case when pg_catalog.current_setting(v.name, true) is not null"
+    "            then pg_catalog.set_config(v.name, v.value, false) end,"
     " (select case when pg_catalog.pg_is_in_recovery() then 0 else"
     "  ('x' || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, "
     "8))::bit(32)::int4 end)"
@@ -36,8 +37,7 @@ static const BrainStatement greeting = {
     "              ('idle_in_transaction_session_timeout', '0'), ('idle_session_timeout', '0'),"
     "              ('default_transaction_isolation', 'read committed'), ('default_transaction_read_only', "
     "'off'),"
-    "              ('jit', 'off')) as v(name, value)"
-    " join pg_catalog.pg_settings s on s.name = v.name",
+    "              ('jit', 'off')) as v(name, value)",
     0,
     { 0 },
 };

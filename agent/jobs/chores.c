@@ -1,5 +1,5 @@
 /* chores.c: a table of statements with the time between two calls of each. One that answers true has more to
- * do and is made again at once. */
+ * do and is made again at once; one that answers null has nothing to look after, and is made less often. */
 #include "agent/jobs/chores.h"
 
 #include <stdlib.h>
@@ -10,7 +10,12 @@
 #include "agent/journal.h"
 #include "agent/metrics.h"
 
-enum { CHORE_TICK_MS = 1000, CHORE_DEADLINE_MS = 30 * 1000, CHORE_AS_SET = -1 /* retention_interval_ms */ };
+enum {
+    CHORE_TICK_MS = 1000,
+    CHORE_DEADLINE_MS = 30 * 1000,
+    CHORE_AS_SET = -1 /* retention_interval_ms */,
+    CHORE_REST = 5 /* intervals */
+};
 
 static const struct Chore {
     BrainStatement statement;
@@ -55,6 +60,8 @@ static void chore_done(const BrainResult *result, void *argument)
                        result->message);
     } else if (brain_bool(result, 0, 0)) {
         chores->next_ms[chores->current] = 0;
+    } else if (brain_is_null(result, 0, 0)) {
+        chores->next_ms[chores->current] += (CHORE_REST - 1) * chore_interval_ms(chores, chores->current);
     }
     chores_next(chores);
 }

@@ -14,7 +14,7 @@
 
 static const BrainStatement begin_statement = {
     "marker_begin",
-    "SELECT holds, reason, task, number, body, prefix, begun_us, age_ms FROM sh_marker_begin($1)",
+    "SELECT holds, reason, task, number, body, prefix, begun_us, age_ms, due_ms FROM sh_marker_begin($1)",
     1,
     { BRAIN_INT4 },
 };
@@ -26,7 +26,8 @@ static const BrainStatement end_statement = {
 };
 
 enum {
-    MARKER_TICK_MS = 1000,
+    MARKER_TICK_MS = 1000,     /* while the next one is due, and it is another agent's */
+    MARKER_REST_MAX_MS = 3000, /* what another agent found is known here, too, by then */
     MARKER_FIRST_TICK_MS = 50, /* until this agent has a number */
     MARKER_DEADLINE_MS = 10 * 1000,
     MARKER_BODY_MAX = 4096,
@@ -294,6 +295,17 @@ static void marker_write(Marker *marker)
     }
 }
 
+static void marker_round(uv_timer_t *timer);
+
+/* Asks again when the brain will have something to do, as far as it knows by now. */
+static void marker_rest(Marker *marker, int64_t due_ms)
+{
+    int64_t rest_ms = due_ms < MARKER_REST_MAX_MS ? due_ms : MARKER_REST_MAX_MS;
+    if (rest_ms > 0) {
+        uv_timer_start(marker->timer, marker_round, (uint64_t)rest_ms, MARKER_TICK_MS);
+    }
+}
+
 static void marker_told(const BrainResult *result, void *argument)
 {
     Marker *marker = argument;
@@ -306,6 +318,7 @@ static void marker_told(const BrainResult *result, void *argument)
     Slice prefix = brain_text(result, 0, 5);
     marker_stands(marker, brain_bool(result, 0, 0), brain_text(result, 0, 1));
     metric_set(METRIC_MARKER_AGE, brain_int8(result, 0, 7) / 1000);
+    marker_rest(marker, brain_int4(result, 0, 8));
     if (slice_equals(task, slice_of_text("none"))) {
         marker_end_round(marker);
         return;
@@ -349,6 +362,16 @@ static void marker_round(uv_timer_t *timer)
                marker_told, marker);
 }
 
+/* The owner's state has changed. A round that is under way was begun before that. */
+static void marker_notified(const char *channel, Slice payload, void *argument)
+{
+    Marker *marker = argument;
+    (void)channel;
+    (void)payload;
+    uv_timer_start(marker->timer, marker_round, marker->busy ? MARKER_FIRST_TICK_MS : 0,
+                   MARKER_FIRST_TICK_MS);
+}
+
 Marker *marker_new(Agent *agent)
 {
     Marker *marker = calloc(1, sizeof(Marker));
@@ -365,6 +388,10 @@ Marker *marker_new(Agent *agent)
     uv_timer_init(agent->loop, timer);
     timer->data = marker;
     uv_timer_start(timer, marker_round, MARKER_FIRST_TICK_MS, MARKER_FIRST_TICK_MS);
+    Status status = brain_listen(agent->brain, "streamhouse_owner", marker_notified, marker);
+    if (!status_is_ok(&status)) {
+        journal(JOURNAL_ERROR, "marker", "cannot listen for the owner's state: %s", status.message);
+    }
     return marker;
 }
 

@@ -16,7 +16,10 @@
 #include "common/store/store.h"
 
 static const BrainStatement turn_statement = {
-    "inline_turn", "SELECT turned, ring_bytes, waiting_bytes FROM sh_inline_turn($1)", 1, { BRAIN_INT4 }
+    "inline_turn",
+    "SELECT turned, ring_bytes, waiting_bytes, moves FROM sh_inline_turn($1, $2)",
+    2,
+    { BRAIN_INT4, BRAIN_INT8 },
 };
 static const BrainStatement plan_statement = {
     "inline_plan",
@@ -47,6 +50,7 @@ enum {
     MOVER_LEASE_MS = 3 * MOVER_DEADLINE_MS,
     MOVER_READ_BYTES = 4 * 1024 * 1024, /* of one query, but for a single segment that is larger */
     MOVER_TURNS_MAX = 32,               /* steps of the ring in one round: more than it has */
+    MOVER_REST = 4,                     /* intervals between two rounds while nothing is written */
 };
 
 typedef struct MovedSegment {
@@ -69,6 +73,7 @@ struct Mover {
     bool busy; /* a round is under way */
     bool freed;
     int turns;
+    int64_t ring_bytes;     /* as the round before found it */
     MovedSegment *segments; /* of the round, sorted by partition and offset */
     size_t count;
     size_t asked; /* segments whose bytes were asked for */
@@ -415,6 +420,18 @@ static void mover_plan(Mover *mover)
 
 static void mover_turn(Mover *mover);
 
+/* Nothing to do, and nobody has written anything to speak of: it is as well to look later. */
+static void mover_rest(Mover *mover, const BrainResult *result)
+{
+    bool is_quiet = !brain_bool(result, 0, 0) && !brain_bool(result, 0, 3) &&
+                    brain_int8(result, 0, 1) == mover->ring_bytes;
+    uint64_t interval_ms = (uint64_t)mover->agent->settings.mover_interval_ms;
+    if (is_quiet) {
+        uv_timer_start(mover->timer, mover_round, MOVER_REST * interval_ms, interval_ms);
+    }
+    mover->ring_bytes = brain_int8(result, 0, 1);
+}
+
 static void mover_turned(const BrainResult *result, void *argument)
 {
     Mover *mover = argument;
@@ -424,10 +441,13 @@ static void mover_turned(const BrainResult *result, void *argument)
     metric_set(METRIC_INLINE_RING_BYTES, (double)brain_int8(result, 0, 1));
     metric_set(METRIC_INLINE_WAITING_BYTES, (double)brain_int8(result, 0, 2));
     log_set_inline_backlog(mover->agent->log, brain_int8(result, 0, 2));
+    mover_rest(mover, result);
     if (brain_bool(result, 0, 0) && ++mover->turns < MOVER_TURNS_MAX) {
         mover_turn(mover);
     } else if (log_store_is_ill(mover->agent->log)) {
         mover_end_round(mover, false); /* an object could not be stored: nothing is read for it */
+    } else if (!brain_bool(result, 0, 3)) {
+        mover_end_round(mover, false);
     } else {
         mover_plan(mover);
     }
@@ -438,6 +458,7 @@ static void mover_turn(Mover *mover)
     BrainParameters parameters;
     brain_parameters_init(&parameters);
     brain_put_int4(&parameters, lease_agent_id(mover->agent->lease));
+    brain_put_int8(&parameters, mover->agent->settings.mover_bytes_max);
     mover_ask(mover, &turn_statement, &parameters, mover_turned);
 }
 

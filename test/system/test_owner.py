@@ -97,7 +97,6 @@ def test_a_clone_beside_the_original_destroys_nothing(pair):
     assert there
 
     two = start_on(stack, "two", clone)
-    wait_until(lambda: "promoted, restored or copied" in (why_not_ready(two) or ""), what="the clone's agent saying why it is not ready")
     reason = wait_until(lambda: "sh_adopt()" in (why_not_ready(two) or "") and why_not_ready(two), what="its having seen the original's marker")
     assert "ends at" in reason
     for _ in range(20):
