@@ -3,7 +3,7 @@
 STREAMHOUSE_TEST_STORES=folder,s3     the stores to run on
 STREAMHOUSE_TEST_KAFKA=host:port      runs the tests of the protocol against any Kafka broker instead, to show that they ask
                                       of StreamHouse what Kafka does
-STREAMHOUSE_TEST_KEEP=1               leaves logs and clusters in /tmp
+STREAMHOUSE_TEST_KEEP=1               leaves logs and clusters, in /tmp or /dev/shm
 """
 import os
 import re
