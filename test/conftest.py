@@ -80,6 +80,7 @@ def spread(item):
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     items[:] = [item for item in items if not is_repetition(item)]
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)  # or all others wait for them in the end
     for item in items:
         spread(item)
 

@@ -30,7 +30,7 @@ from sql_session import connect
 from stack import Stack, wait_until
 
 # Each of them needs a processor of its own: never two at a time.
-pytestmark = [pytest.mark.sql, pytest.mark.timeout(600), pytest.mark.xdist_group("sql_crash")]
+pytestmark = [pytest.mark.sql, pytest.mark.long, pytest.mark.timeout(600), pytest.mark.xdist_group("sql_crash")]
 
 SEED = int(os.environ.get("STREAMHOUSE_SEED", random.SystemRandom().randrange(2**31)))
 ROUNDS = int(os.environ.get("STREAMHOUSE_ROUNDS", "12"))
