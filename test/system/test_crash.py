@@ -97,6 +97,7 @@ def test_agent_and_postgres_crash(own_stack, topic_name):
     run_crashes(own_stack, topic_name, [kill_agent, kill_postgres, kill_agent, kill_agent_and_postgres])
 
 
+@pytest.mark.mortal_store
 @pytest.mark.parametrize("own_stack", ["s3"], indirect=True)
 def test_the_s3_server_crashes(own_stack, topic_name):
     run_crashes(own_stack, topic_name, [kill_s3, kill_agent, kill_s3, kill_postgres])

@@ -325,7 +325,7 @@ def run_world(stack, name, agents, faults):
 @pytest.fixture(params=[kind for kind in ("folder", "s3") if kind in STORES])
 def turning_stack(request, new_store, monkeypatch):
     """A store that PostgreSQL may read, and a ring that turns all the time."""
-    store = new_store(request.param)
+    store = new_store(request.param, mortal=True)
     settings = {"streamhouse.store": store.url, **RING_TURNS}
     for name, value in store.environment.items():
         monkeypatch.setenv(name, value)
