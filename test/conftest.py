@@ -76,9 +76,11 @@ def is_repetition(item):
 def spread(item):
     """With pytest-xdist, says which tests go to the same worker: those of a file that share what they run on. A test with a stack
     of its own may go anywhere, and so may one that is marked so: a worker has a stack of each kind, sooner or later."""
+    params = getattr(item, "callspec", None) and item.callspec.params or {}
+    if item.get_closest_marker("mortal_store") and params.get("own_stack") == "s3":
+        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-mortal"))  # which share a server that takes a while to start
     if "own_stack" in item.fixturenames or item.get_closest_marker("anywhere") or item.get_closest_marker("xdist_group"):
         return
-    params = getattr(item, "callspec", None) and item.callspec.params or {}
     store = next((value for value in params.values() if value in STORES), "")
     item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{store}"))
 

@@ -12,7 +12,7 @@ import pytest
 from load import Load
 from stack import wait_until
 
-pytestmark = [pytest.mark.sql, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.sql, pytest.mark.mortal_store, pytest.mark.timeout(600)]
 
 SEED = int(os.environ.get("STREAMHOUSE_SEED", random.SystemRandom().randrange(2**31)))
 ROUNDS = int(os.environ.get("STREAMHOUSE_ROUNDS", "12"))
@@ -97,7 +97,6 @@ def test_agent_and_postgres_crash(own_stack, topic_name):
     run_crashes(own_stack, topic_name, [kill_agent, kill_postgres, kill_agent, kill_agent_and_postgres])
 
 
-@pytest.mark.mortal_store
 @pytest.mark.parametrize("own_stack", ["s3"], indirect=True)
 def test_the_s3_server_crashes(own_stack, topic_name):
     run_crashes(own_stack, topic_name, [kill_s3, kill_agent, kill_s3, kill_postgres])
