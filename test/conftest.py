@@ -3,7 +3,7 @@
 STREAMHOUSE_TEST_STORES=folder,s3     the stores to run on
 STREAMHOUSE_TEST_KAFKA=host:port      runs the tests of the protocol against any Kafka broker instead, to show that they ask
                                       of StreamHouse what Kafka does
-STREAMHOUSE_TEST_KEEP=1               leaves logs and clusters in /tmp
+STREAMHOUSE_TEST_KEEP=1               leaves logs and clusters, in /tmp or /dev/shm
 """
 import os
 import re
@@ -15,7 +15,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent / "system"))
 
 from external import ExternalKafka  # noqa: E402
-from stack import FolderStore, S3Server, S3Store, Stack  # noqa: E402
+from stack import FolderStore, S3Server, S3Store, SharedS3Server, Stack, shared_folder  # noqa: E402
 
 OUTSIDER = os.environ.get("STREAMHOUSE_TEST_KAFKA")
 STORES = ["external"] if OUTSIDER else os.environ.get("STREAMHOUSE_TEST_STORES", "folder,s3").split(",")
@@ -48,9 +48,15 @@ class Tap:
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config):
+    shared_folder()  # before there are workers, who then find it in their environment
     terminal = config.pluginmanager.getplugin("terminalreporter")
     if terminal:  # not in a worker, whose reports come here
         config.pluginmanager.register(Tap(terminal))
+
+
+def pytest_unconfigure(config):
+    if not hasattr(config, "workerinput"):  # workers end before
+        SharedS3Server.end()
 
 
 def pytest_report_teststatus(report):
@@ -69,10 +75,12 @@ def is_repetition(item):
 
 def spread(item):
     """With pytest-xdist, says which tests go to the same worker: those of a file that share what they run on. A test with a stack
-    of its own may go anywhere."""
-    if "own_stack" in item.fixturenames or item.get_closest_marker("xdist_group"):
-        return
+    of its own may go anywhere, and so may one that is marked so: a worker has a stack of each kind, sooner or later."""
     params = getattr(item, "callspec", None) and item.callspec.params or {}
+    if item.get_closest_marker("mortal_store") and params.get("own_stack") == "s3":
+        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-mortal"))  # which share a server that takes a while to start
+    if "own_stack" in item.fixturenames or item.get_closest_marker("anywhere") or item.get_closest_marker("xdist_group"):
+        return
     store = next((value for value in params.values() if value in STORES), "")
     item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{store}"))
 
@@ -80,6 +88,7 @@ def spread(item):
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     items[:] = [item for item in items if not is_repetition(item)]
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)  # or all others wait for them in the end
     for item in items:
         spread(item)
 
@@ -102,6 +111,13 @@ def pytest_runtest_makereport(item, call):
 
 @pytest.fixture(scope="session")
 def s3_server():
+    """One for all; it starts when the first one needs it."""
+    return SharedS3Server()
+
+
+@pytest.fixture(scope="session")
+def mortal_s3_server():
+    """One to be killed."""
     server = S3Server()
     yield server
     server.close()
@@ -109,16 +125,16 @@ def s3_server():
 
 @pytest.fixture(scope="session")
 def new_store(request):
-    """Makes a store of a kind; the S3 server starts when the first one needs it."""
-    def make(kind):
-        return FolderStore() if kind == "folder" else S3Store(request.getfixturevalue("s3_server"))
+    """Makes a store of a kind; mortal is one whose server may be ill-treated."""
+    def make(kind, mortal=False):
+        return FolderStore() if kind == "folder" else S3Store(request.getfixturevalue("mortal_s3_server" if mortal else "s3_server"))
     return make
 
 
 @pytest.fixture(scope="session")
 def agent_settings():
-    """What the shared stack's agent is told; a folder of tests may say more."""
-    return {}
+    """What the shared stack's agent is told. Classic groups do not wait for more members as long as Kafka's do."""
+    return {"group_initial_delay_ms": "500ms"}
 
 
 @pytest.fixture(scope="session", params=STORES)
@@ -137,7 +153,7 @@ def own_stack(request, new_store):
     """A stack of the test's own, without an agent yet, to be ill-treated."""
     if request.param == "external":
         pytest.skip("somebody else's broker is not ours to kill")
-    with Stack(new_store(request.param)) as mine:
+    with Stack(new_store(request.param, request.node.get_closest_marker("mortal_store") is not None)) as mine:
         yield mine
 
 

@@ -18,7 +18,7 @@ import network
 import process
 from postgres_pair import Pair
 from stack import HERE as SYSTEM
-from stack import S3_KEYS, Agent, FolderStore, S3Server, scratch_folder, wait_until
+from stack import DISK, S3_KEYS, Agent, FolderStore, S3Server, scratch_folder, wait_until
 
 ZONES = ("zone-a", "zone-b")
 AGENT_SETTINGS = {"lease_ttl_ms": "5s", "heartbeat_ms": "1s", "mover_interval_ms": "200ms", "reap_interval_ms": "5s", "log_level": "info"}
@@ -144,7 +144,7 @@ class GatewayServer(S3Server):
 
     def __init__(self, node):
         self.node = node
-        self.folder = scratch_folder("rgw") / "ceph"
+        self.folder = scratch_folder("rgw", DISK) / "ceph"
         done = subprocess.run(node.wrap([str(SYSTEM / "rgw-up"), str(self.folder)]), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True, timeout=180)
         if done.returncode != 0:
@@ -173,7 +173,7 @@ class GatewayServer(S3Server):
 class Cluster:
     def __init__(self, agents, store, say, stopping):
         self.say, self.stopping = say, stopping
-        self.folder = scratch_folder("chaos")
+        self.folder = scratch_folder("chaos", DISK)
         self.network = network.make()
         self.client_node = self.network.node("clients")
         self.clocks = {}

@@ -10,7 +10,7 @@ import audit
 import nemesis
 import report
 from cluster import Cluster
-from stack import AGENT, scratch_folder
+from stack import AGENT, DISK, scratch_folder
 
 PROGRESS_EVERY_S = 5
 RECOVERY_S = 90
@@ -22,7 +22,7 @@ class Session:
     def __init__(self, chosen, steps, stopping):
         self.chosen, self.steps = chosen, steps
         self.interrupted, self.cluster_stopping = stopping, threading.Event()
-        self.directory = Path(chosen.history) if chosen.history else scratch_folder("chaos-history")
+        self.directory = Path(chosen.history) if chosen.history else scratch_folder("chaos-history", DISK)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.began = time.monotonic()
         self.workload = self.nemesis = None

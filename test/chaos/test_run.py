@@ -19,6 +19,7 @@ sys.path[:0] = [str(HERE)]
 import faults  # noqa: E402
 import nemesis  # noqa: E402
 
+pytestmark = pytest.mark.long
 SHAPE = faults.Shape(agents=3, store="s3", partitions=True, clocks=True)
 
 

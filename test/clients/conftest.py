@@ -25,12 +25,6 @@ def pytest_collection_modifyitems(items):
     items[:] = [item for item in items if not (on_folder and is_repetition(item))]
 
 
-@pytest.fixture(scope="session")
-def agent_settings():
-    """Classic groups do not wait for more members as long as Kafka's do."""
-    return {"group_initial_delay_ms": "500ms"}
-
-
 def run(*command, **options):
     done = subprocess.run([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, timeout=900, **options)

@@ -5,7 +5,10 @@
         stack.create_topic("orders", partitions=3)
 """
 import atexit
+import contextlib
+import fcntl
 import functools
+import itertools
 import json
 import os
 import random
@@ -65,19 +68,56 @@ def free_port():
         return port
 
 
-def scratch_folder(name):
+SHARED = "STREAMHOUSE_TEST_SHARED"
+DISK, MEMORY = "/tmp", "/dev/shm"
+MEMORY_BYTES_MIN = 8 << 30
+
+
+@functools.lru_cache(maxsize=None)
+def clusters_home():
+    """Where clusters are made: a run makes and removes some hundred of a thousand files each, which costs a disk's file system more
+    processor time than most tests take. In memory, then, where there is plenty of it."""
+    try:
+        space, limit = os.statvfs(MEMORY), re.search(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text())
+    except OSError:
+        return DISK
+    plenty = limit and min(int(limit[1]) << 10, space.f_bavail * space.f_frsize) >= MEMORY_BYTES_MIN
+    return MEMORY if plenty and os.access(MEMORY, os.W_OK) else DISK
+
+
+def scratch_folder(name, home=None):
     """A new folder that every user may pass through: PostgreSQL does not run as root."""
-    folder = Path(tempfile.mkdtemp(prefix=f"streamhouse-{name}-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix=f"streamhouse-{name}-", dir=home or clusters_home()))
     folder.chmod(0o711)
     return folder
+
+
+def shared_folder():
+    """A folder for what the processes of a test run share. The first of them makes it, and removes it."""
+    if SHARED not in os.environ:
+        os.environ[SHARED] = str(scratch_folder("shared"))
+        atexit.register(shutil.rmtree, os.environ[SHARED], ignore_errors=True)
+    return Path(os.environ[SHARED])
+
+
+@contextlib.contextmanager
+def made_once(name):
+    """For one process of a test run at a time: the path of what they share, which may be there already."""
+    path = shared_folder() / name
+    with open(f"{path}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield path
 
 
 @functools.lru_cache(maxsize=None)
 def template(prepared):
     """The data folder of a stopped cluster, of which every test's is a copy; prepared, it has the extension already."""
-    folder = scratch_folder("template")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    Template(folder, prepared)
+    with made_once("prepared" if prepared else "bare") as folder:
+        if not folder.exists():
+            making = folder.with_name(f"{folder.name}.{os.getpid()}")
+            making.mkdir(0o711)
+            Template(making, prepared)
+            making.rename(folder)
     return folder / "data"
 
 
@@ -186,7 +226,7 @@ class FolderStore:
     kind = "folder"
 
     def __init__(self):
-        self.folder = scratch_folder("store")
+        self.folder = scratch_folder("store", DISK)
         self.url = f"file://{self.folder}/objects"
         (self.folder / "objects").mkdir()
         if os.geteuid() == 0:  # what agents write there is PostgreSQL's to read, which does not run as root
@@ -209,16 +249,18 @@ class FolderStore:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+BUCKETS = itertools.count(1)
+
+
 class S3Server:
-    """Ceph's S3 gateway on loopback, started once and shared by tests that each take a bucket of their own."""
+    """Ceph's S3 gateway on loopback, for tests that each take a bucket of their own."""
 
     def __init__(self):
-        self.folder = scratch_folder("rgw") / "ceph"
+        self.folder = scratch_folder("rgw", DISK) / "ceph"
         started = subprocess.run([str(HERE / "rgw-up"), str(self.folder)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                  stderr=subprocess.PIPE, text=True, timeout=180)
         assert started.returncode == 0, f"rgw-up failed: {started.stdout}{started.stderr}"
         self.endpoint = started.stdout.strip()
-        self.buckets = 0
 
     def client(self):
         import boto3
@@ -229,8 +271,7 @@ class S3Server:
                             config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 10}))
 
     def new_bucket(self):
-        self.buckets += 1
-        name = f"test-{self.buckets}"
+        name = f"test-{os.getpid()}-{next(BUCKETS)}"
         client = self.client()
         client.create_bucket(Bucket=name)
         client.put_object(Bucket=name, Key="warm", Body=b"")  # the first PUT to a bucket takes two seconds
@@ -258,6 +299,31 @@ class S3Server:
     def close(self):
         subprocess.run([str(HERE / "rgw-down"), str(self.folder)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         shutil.rmtree(self.folder.parent, ignore_errors=True)
+
+
+class SharedS3Server(S3Server):
+    """The one that all processes of a test run use, who leave it alive."""
+
+    def __init__(self):
+        with made_once("s3") as path:
+            if not path.exists():
+                super().__init__()
+                path.write_text(f"{self.folder}\n{self.endpoint}\n")
+            self.attach(path)
+
+    def attach(self, path):
+        folder, self.endpoint = path.read_text().splitlines()
+        self.folder = Path(folder)
+
+    @classmethod
+    def end(cls):
+        """Called once, when the run has ended."""
+        path = shared_folder() / "s3"
+        if path.exists():
+            server = cls.__new__(cls)
+            server.attach(path)
+            server.close()
+            path.unlink()
 
 
 class S3Store:

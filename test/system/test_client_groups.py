@@ -4,7 +4,7 @@ import pytest
 
 from members import ConfluentMember, Feed, KafkaPythonMember, KcatMember, assert_read_once, await_committed, await_shares
 
-pytestmark = pytest.mark.any_store
+pytestmark = [pytest.mark.any_store, pytest.mark.anywhere]
 
 PARTITIONS = 4
 SHORT_SESSION = {"session.timeout.ms": 6000, "heartbeat.interval.ms": 1000}

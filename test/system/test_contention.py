@@ -12,7 +12,7 @@ from records import plain
 pytestmark = [pytest.mark.sql, pytest.mark.alone, pytest.mark.timeout(300)]
 
 WRITERS = 8
-SECONDS = 8.0
+SECONDS = 5.0
 
 
 class Writers:

@@ -12,7 +12,7 @@ import pytest
 from load import Load
 from stack import wait_until
 
-pytestmark = [pytest.mark.sql, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.sql, pytest.mark.mortal_store, pytest.mark.timeout(600)]
 
 SEED = int(os.environ.get("STREAMHOUSE_SEED", random.SystemRandom().randrange(2**31)))
 ROUNDS = int(os.environ.get("STREAMHOUSE_ROUNDS", "12"))

@@ -10,7 +10,7 @@ from clients import CONFLUENT
 from records import plain
 from stack import FolderStore, Stack, wait_until
 
-pytestmark = pytest.mark.sql
+pytestmark = [pytest.mark.sql, pytest.mark.anywhere]
 
 TTL_MS = 3000
 

@@ -125,6 +125,7 @@ def test_a_killed_agent_starts_again_as_itself(own_stack, topic_name):
     assert own_stack.postgres.value("SELECT count(*) FROM streamhouse.agent") == 1, "it keeps its id"
 
 
+@pytest.mark.mortal_store
 @pytest.mark.parametrize("own_stack", ["s3"], indirect=True)
 def test_the_s3_server_stops_answering_for_a_while(own_stack, topic_name):
     agent = own_stack.start_agent(s3_attempt_timeout_ms="1s")

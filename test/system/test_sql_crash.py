@@ -30,7 +30,7 @@ from sql_session import connect
 from stack import Stack, wait_until
 
 # Each of them needs a processor of its own: never two at a time.
-pytestmark = [pytest.mark.sql, pytest.mark.timeout(600), pytest.mark.xdist_group("sql_crash")]
+pytestmark = [pytest.mark.sql, pytest.mark.long, pytest.mark.timeout(600), pytest.mark.xdist_group("sql_crash")]
 
 SEED = int(os.environ.get("STREAMHOUSE_SEED", random.SystemRandom().randrange(2**31)))
 ROUNDS = int(os.environ.get("STREAMHOUSE_ROUNDS", "12"))
@@ -325,7 +325,7 @@ def run_world(stack, name, agents, faults):
 @pytest.fixture(params=[kind for kind in ("folder", "s3") if kind in STORES])
 def turning_stack(request, new_store, monkeypatch):
     """A store that PostgreSQL may read, and a ring that turns all the time."""
-    store = new_store(request.param)
+    store = new_store(request.param, mortal=True)
     settings = {"streamhouse.store": store.url, **RING_TURNS}
     for name, value in store.environment.items():
         monkeypatch.setenv(name, value)

@@ -9,7 +9,7 @@ from clients import CONFLUENT
 from records import plain
 from stack import FolderStore, Stack, Standby, scratch_folder, wait_until
 
-pytestmark = pytest.mark.sql
+pytestmark = [pytest.mark.sql, pytest.mark.anywhere]
 
 TTL_MS = 4000
 

@@ -12,7 +12,7 @@ from faulty_store import FaultyStore
 from load import Load
 from stack import Stack, wait_until
 
-pytestmark = [pytest.mark.sql, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.sql, pytest.mark.anywhere, pytest.mark.timeout(600)]
 if "s3" not in os.environ.get("STREAMHOUSE_TEST_STORES", "s3"):
     pytest.skip("a folder has no outages", allow_module_level=True)
 

@@ -14,7 +14,7 @@ import process
 from clients import CONFLUENT
 from stack import FolderStore, Stack, Standby, scratch_folder, wait_until
 
-pytestmark = [pytest.mark.sql, pytest.mark.any_store]
+pytestmark = [pytest.mark.sql, pytest.mark.any_store, pytest.mark.anywhere]
 
 CUTS = ["pg_terminate_backend", "pg_cancel_backend"]
 AGENT = "sh_agent_heartbeat('one', md5('one')::uuid, 'h', 1, NULL, NULL, NULL, NULL, 600000, 0)"

@@ -99,6 +99,10 @@ class Reader:
                     self.got.append((message.partition(), message.offset(), message.value()))
         self.consumer.close()
 
+    def partitions(self):
+        """Those that it has had something from."""
+        return {partition for partition, _, _ in list(self.got)}
+
     def finish(self, count, timeout):
         deadline = time.monotonic() + timeout
         while len(self.got) < count and time.monotonic() < deadline:
