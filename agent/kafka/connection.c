@@ -8,8 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include <utlist.h>
-
 #include "agent/clock.h"
 #include "agent/journal.h"
 #include "agent/kafka/crowd.h"
@@ -74,8 +72,6 @@ static KafkaRequest *list_take(RequestList *list)
     return request;
 }
 
-static void connection_flush(KafkaConnection *connection);
-
 static void connection_closed(uv_handle_t *handle)
 {
     KafkaConnection *connection = (KafkaConnection *)handle;
@@ -109,23 +105,11 @@ static void connection_drop_unserved(KafkaConnection *connection)
     }
 }
 
-/* False when nothing was to leave at the end of this turn. */
-static bool connection_flush_marked(KafkaConnection *connection)
-{
-    if (!connection->unflushed) {
-        return false;
-    }
-    connection->unflushed = false;
-    DL_DELETE2(connection->server->unflushed, connection, previous_unflushed, next_unflushed);
-    connection_flush(connection);
-    return true;
-}
-
 void connection_close(KafkaConnection *connection, CloseReason reason, const char *format, ...)
 {
     char detail[STATUS_MESSAGE_MAX];
     va_list arguments;
-    if (connection->closing || (connection_flush_marked(connection) && connection->closing)) {
+    if (connection->closing) {
         return;
     }
     va_start(arguments, format);
@@ -276,8 +260,7 @@ static void connection_write(KafkaConnection *connection, RequestList *requests)
     }
 }
 
-/* Gives finished replies to the socket, in order. */
-static void connection_flush(KafkaConnection *connection)
+void connection_flush(KafkaConnection *connection)
 {
     RequestList finished = { 0 };
     while (connection->requests.first && connection->requests.first->finished) {
@@ -285,34 +268,6 @@ static void connection_flush(KafkaConnection *connection)
     }
     if (finished.first) {
         connection_write(connection, &finished);
-    }
-}
-
-void connection_flush_all(KafkaServer *server)
-{
-    while (server->unflushed) {
-        KafkaConnection *connection = server->unflushed;
-        (void)connection_flush_marked(connection);
-        connection_advance(connection);
-    }
-}
-
-static void server_turn_ended(uv_prepare_t *turn)
-{
-    uv_prepare_stop(turn);
-    connection_flush_all(turn->data);
-}
-
-void connection_finished(KafkaConnection *connection)
-{
-    KafkaServer *server = connection->server;
-    if (connection->advancing || server->closing) {
-        connection_flush(connection);
-        connection_advance(connection);
-    } else if (!connection->unflushed) {
-        connection->unflushed = true;
-        DL_APPEND2(server->unflushed, connection, previous_unflushed, next_unflushed);
-        uv_prepare_start(&server->turn, server_turn_ended);
     }
 }
 

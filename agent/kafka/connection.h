@@ -63,8 +63,6 @@ struct KafkaConnection {
     KafkaConnection *previous; /* in the list of crowd.c */
     KafkaConnection *next;
     KafkaConnection *next_parked;
-    KafkaConnection *previous_unflushed; /* in the server's list */
-    KafkaConnection *next_unflushed;
     Frame frame;
     Slice input; /* received and not looked at yet: in the server's scratch while it is read, else in stash */
     Block *stash;
@@ -78,8 +76,7 @@ struct KafkaConnection {
     uint64_t served;       /* requests handed out since the beginning */
     bool exclusive;        /* the one in flight is not pipelined */
     bool reading;
-    bool parked;    /* waits for memory */
-    bool unflushed; /* has finished replies that leave at the end of this turn of the loop */
+    bool parked; /* waits for memory */
     bool advancing;
     bool closing;
     char peer[CONNECTION_PEER_MAX];
@@ -91,8 +88,6 @@ struct KafkaServer {
     uv_tcp_t listener;
     uv_timer_t sweep;
     uv_timer_t soon;
-    uv_prepare_t turn; /* the end of a turn of the loop, while something is unflushed */
-    KafkaConnection *unflushed;
     ConnectionList strangers; /* that were never served, the latest first */
     ConnectionList clients;   /* the one that was served last first */
     KafkaConnection *parked_first;
@@ -124,12 +119,8 @@ void connection_open(KafkaConnection *connection);
 void connection_feed(KafkaConnection *connection, Slice bytes);
 /* Goes on with what was kept, after something that held it up has changed. */
 void connection_advance(KafkaConnection *connection);
-/* A request has finished: replies leave in order, those of this turn of the loop together, and after what
- * else its events set going: what waits for PostgreSQL goes out before the news of what it has done. One that
- * is answered while it is read leaves at once. */
-void connection_finished(KafkaConnection *connection);
-/* Gives finished replies to the sockets now. */
-void connection_flush_all(KafkaServer *server);
+/* Gives finished replies to the socket, in order. */
+void connection_flush(KafkaConnection *connection);
 void connection_close(KafkaConnection *connection, CloseReason reason, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* Closes it, the agent being about to go, if nothing was asked since before_ms and nothing is under way. */

@@ -171,9 +171,11 @@ static void request_finish(KafkaRequest *request)
         request_free(request);
         return;
     }
+    KafkaConnection *connection = request->connection;
     kafka_frame_settle(request->frame);
     request_measure(request);
-    connection_finished(request->connection);
+    connection_flush(connection);
+    connection_advance(connection);
 }
 
 static Status request_encode(KafkaRequest *request, const void *response)

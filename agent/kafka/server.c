@@ -18,7 +18,7 @@ enum {
     SWEEP_MS_MAX = 1000,
     SWEEP_MS_MIN = 5,
     SWEEPS_PER_TIMEOUT = 4,
-    SERVER_HANDLES = 4
+    SERVER_HANDLES = 3
 };
 
 static const KafkaServerOptions default_options = {
@@ -292,11 +292,9 @@ Status kafka_server_start(uv_loop_t *loop, const KafkaServerOptions *options, Ka
     uv_tcp_init(loop, &server->listener);
     uv_timer_init(loop, &server->sweep);
     uv_timer_init(loop, &server->soon);
-    uv_prepare_init(loop, &server->turn);
     server->listener.data = server;
     server->sweep.data = server;
     server->soon.data = server;
-    server->turn.data = server;
     server->handles = SERVER_HANDLES;
     server->listening = true;
     int error = server_listen(server);
@@ -355,8 +353,6 @@ void kafka_server_close(KafkaServer *server, void (*closed)(void *arg), void *ar
     server->closed = closed;
     server->closed_arg = arg;
     server_stop_listening(server);
-    connection_flush_all(server);
-    uv_close((uv_handle_t *)&server->turn, server_handle_closed);
     uv_close((uv_handle_t *)&server->sweep, server_handle_closed);
     server_close_all(&server->clients);
     server_close_all(&server->strangers);

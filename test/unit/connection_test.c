@@ -39,59 +39,6 @@ TEST(replies_leave_in_the_order_of_the_requests)
     CHECK(server_down());
 }
 
-TEST(replies_leave_together_at_the_end_of_the_turn_that_finished_them)
-{
-    server_up((KafkaServerOptions){ 0 });
-    int client = client_connect();
-    for (int i = 0; i < 3; i++) {
-        CHECK(send_request(client, produce_request(i, 100)));
-    }
-    CHECK(TURN_UNTIL(held_count == 3));
-    uint8_t early;
-    for (int i = 0; i < 3; i++) {
-        answer(i);
-    }
-    CHECK(recv(client, &early, 1, 0) < 0 && errno == EAGAIN);
-    CHECK_INT(kafka_server_stats(server).requests, 3);
-    uv_run(&loop, UV_RUN_NOWAIT);
-    CHECK_INT(kafka_server_stats(server).requests, 0);
-    for (int i = 0; i < 3; i++) {
-        CHECK_INT(client_next_reply(client), i);
-    }
-    close(client);
-    CHECK(server_down());
-}
-
-TEST(what_was_answered_leaves_although_the_turn_ends_the_connection)
-{
-    server_up((KafkaServerOptions){ 0 });
-    int client = client_connect();
-    CHECK(send_request(client, produce_request(1, 100)));
-    CHECK(send_request(client, produce_request(2, 100)));
-    CHECK(TURN_UNTIL(held_count == 2));
-    answer(0);
-    kafka_request_disconnect(held[1], "the test says so");
-    held[1] = NULL;
-    CHECK_INT(client_next_reply(client), 1);
-    CHECK(TURN_UNTIL(client_is_hung_up(client)));
-    close(client);
-    CHECK(server_down());
-}
-
-TEST(what_was_answered_leaves_although_the_server_closes)
-{
-    server_up((KafkaServerOptions){ 0 });
-    int client = client_connect();
-    CHECK(send_request(client, produce_request(1, 100)));
-    CHECK(TURN_UNTIL(held_count == 1));
-    answer(0);
-    CHECK(server_down());
-    uint8_t head[8];
-    CHECK_INT(recv(client, head, sizeof(head), 0), sizeof(head));
-    CHECK_INT(head[7], 1); /* the correlation id's last byte */
-    close(client);
-}
-
 TEST(what_is_not_pipelined_waits_for_all_before_and_holds_up_all_after)
 {
     big_block = block_new(10);
