@@ -51,6 +51,7 @@ enum {
     MOVER_READ_BYTES = 4 * 1024 * 1024, /* of one query, but for a single segment that is larger */
     MOVER_TURNS_MAX = 32,               /* steps of the ring in one round: more than it has */
     MOVER_REST = 4,                     /* intervals between two rounds while nothing is written */
+    MOVER_REST_BYTES = 64 * 1024, /* that may wait in the ring meanwhile: a slot with no more does not turn */
 };
 
 typedef struct MovedSegment {
@@ -420,10 +421,12 @@ static void mover_plan(Mover *mover)
 
 static void mover_turn(Mover *mover);
 
-/* Nothing to do, and nobody has written anything to speak of: it is as well to look later. */
+/* Nothing to do, next to nothing in the ring, and nobody has written anything to speak of: it is as well to
+ * look later. */
 static void mover_rest(Mover *mover, const BrainResult *result)
 {
     bool is_quiet = !brain_bool(result, 0, 0) && !brain_bool(result, 0, 3) &&
+                    brain_int8(result, 0, 2) <= MOVER_REST_BYTES &&
                     brain_int8(result, 0, 1) == mover->ring_bytes;
     uint64_t interval_ms = (uint64_t)mover->agent->settings.mover_interval_ms;
     if (is_quiet) {
