@@ -81,6 +81,9 @@ extern void commit_writer_flush(CommitWriter *writer);
 extern void commit_writer_close(CommitWriter *writer);
 
 /* One row of segment; slot 0 is an object. */
+extern void segment_put(RowWriter *writer, int64 object_id, int16 slot, const CommitSegment *segment);
+
+/* Likewise, of records that are new, with the hint where their partition ends. */
 extern void segment_write(RowWriter *writer, int64 object_id, int16 slot, const CommitSegment *segment);
 
 /* Answers to give again, and the object's new state. */

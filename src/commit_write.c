@@ -11,7 +11,7 @@
 #include "utils/array.h"
 #include "utils/timestamp.h"
 
-void segment_write(RowWriter *writer, int64 object_id, int16 slot, const CommitSegment *segment)
+void segment_put(RowWriter *writer, int64 object_id, int16 slot, const CommitSegment *segment)
 {
     TupleTableSlot *row = row_writer_row(writer);
     row_set(row, Anum_segment_topic_id, Int32GetDatum(segment->topic_id));
@@ -27,6 +27,11 @@ void segment_write(RowWriter *writer, int64 object_id, int16 slot, const CommitS
     row_set(row, Anum_segment_running_max_timestamp, Int64GetDatum(segment->running_max_timestamp));
     row_set(row, Anum_segment_slot, Int16GetDatum(slot));
     row_writer_put(writer);
+}
+
+void segment_write(RowWriter *writer, int64 object_id, int16 slot, const CommitSegment *segment)
+{
+    segment_put(writer, object_id, slot, segment);
     end_hint_put(segment->topic_id, segment->partition, END_HINT_PARTITION, segment->end_offset);
 }
 

@@ -5,6 +5,7 @@
 
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "commit_call.h"
 #include "common/int.h"
 #include "fmgr.h"
 #include "key_scan.h"
@@ -22,20 +23,6 @@ static const KeyScanSpec segment_by_key = {
     "segment", "segment_pkey", 3, { KEY_INT4_EQUAL, KEY_INT4_EQUAL, KEY_INT8_EQUAL }
 };
 
-/* A segment that is taken away, or several that become one. */
-typedef struct Moved {
-    int32 topic_id;
-    int32 partition;
-    int64 base_offset;
-    int64 end_offset;
-    int32 byte_start; /* in the object */
-    int32 byte_length;
-    int32 batches;
-    int32 leader_epoch;
-    int64 max_timestamp;
-    int64 running_max_timestamp;
-} Moved;
-
 static bool segment_find(KeyScan *segment, int32 topic_id, int32 partition, int64 end_offset, int64 object_id)
 {
     key_scan_set(segment, 0, Int32GetDatum(topic_id));
@@ -46,9 +33,10 @@ static bool segment_find(KeyScan *segment, int32 topic_id, int32 partition, int6
            DatumGetInt16(key_scan_column(segment, Anum_segment_slot)) > 0;
 }
 
-static Moved segment_read(KeyScan *segment, int32 byte_start)
+/* As it is to be in the object, where its batches begin at byte_start. */
+static CommitSegment segment_read(KeyScan *segment, int32 byte_start)
 {
-    return (Moved){
+    return (CommitSegment){
         .topic_id = key_scan_int32(segment, Anum_segment_topic_id),
         .partition = key_scan_int32(segment, Anum_segment_partition),
         .base_offset = key_scan_int64(segment, Anum_segment_base_offset),
@@ -73,8 +61,8 @@ static bool segment_take(KeyScan *segment)
 
 static int moved_compare(const void *left, const void *right)
 {
-    const Moved *a = left;
-    const Moved *b = right;
+    const CommitSegment *a = left;
+    const CommitSegment *b = right;
     if (a->topic_id != b->topic_id) {
         return a->topic_id < b->topic_id ? -1 : 1;
     }
@@ -85,7 +73,7 @@ static int moved_compare(const void *left, const void *right)
 }
 
 /* Makes one of both, if they are neighbours. */
-static bool moved_join(Moved *run, const Moved *next)
+static bool moved_join(CommitSegment *run, const CommitSegment *next)
 {
     int32 byte_length;
     int32 batches;
@@ -104,35 +92,17 @@ static bool moved_join(Moved *run, const Moved *next)
     return true;
 }
 
-static void moved_write(RowWriter *writer, const Moved *moved, int64 object_id)
-{
-    TupleTableSlot *row = row_writer_row(writer);
-    row_set(row, Anum_segment_topic_id, Int32GetDatum(moved->topic_id));
-    row_set(row, Anum_segment_partition, Int32GetDatum(moved->partition));
-    row_set(row, Anum_segment_base_offset, Int64GetDatum(moved->base_offset));
-    row_set(row, Anum_segment_end_offset, Int64GetDatum(moved->end_offset));
-    row_set(row, Anum_segment_object_id, Int64GetDatum(object_id));
-    row_set(row, Anum_segment_byte_start, Int32GetDatum(moved->byte_start));
-    row_set(row, Anum_segment_byte_length, Int32GetDatum(moved->byte_length));
-    row_set(row, Anum_segment_batches, Int32GetDatum(moved->batches));
-    row_set(row, Anum_segment_leader_epoch, Int32GetDatum(moved->leader_epoch));
-    row_set(row, Anum_segment_max_timestamp, Int64GetDatum(moved->max_timestamp));
-    row_set(row, Anum_segment_running_max_timestamp, Int64GetDatum(moved->running_max_timestamp));
-    row_set(row, Anum_segment_slot, Int16GetDatum(0));
-    row_writer_put(writer);
-}
-
-static void moved_write_all(Moved *moved, int count, int64 object_id)
+static void moved_write_all(CommitSegment *moved, int count, int64 object_id)
 {
     RowWriter writer;
-    qsort(moved, count, sizeof(Moved), moved_compare);
+    qsort(moved, count, sizeof(CommitSegment), moved_compare);
     row_writer_open(&writer, "segment");
     for (int i = 0; i < count;) {
-        Moved run = moved[i++];
+        CommitSegment run = moved[i++];
         while (i < count && moved_join(&run, &moved[i])) {
             i++;
         }
-        moved_write(&writer, &run, object_id);
+        segment_put(&writer, object_id, 0, &run);
     }
     row_writer_close(&writer);
 }
@@ -152,7 +122,7 @@ Datum streamhouse_move_segments(PG_FUNCTION_ARGS)
     const int64 *end_offsets = arrays[2].data;
     const int64 *object_ids = arrays[3].data;
     const int32 *byte_starts = arrays[4].data;
-    Moved *moved = palloc((arrays[0].count + 1) * sizeof(Moved));
+    CommitSegment *moved = palloc((arrays[0].count + 1) * sizeof(CommitSegment));
     key_scan_open(&segment, &segment_by_key, RowExclusiveLock);
     for (int i = 0; i < arrays[0].count; i++) {
         if (segment_find(&segment, topic_ids[i], partitions[i], end_offsets[i], object_ids[i])) {
